@@ -1,15 +1,41 @@
 /** Every way the world can fail us. The code is the contract, the fields are the evidence. */
 export type Failure =
   | { readonly code: 'BAD_ARGUMENT'; readonly what: string; readonly got: string; readonly expected: string }
-  | { readonly code: 'SYSTEM'; readonly call: string; readonly errno: number; readonly name: string; readonly about: string }
+  | {
+      readonly code: 'SYSTEM'
+      readonly call: string
+      readonly errno: number
+      readonly name: string
+      readonly about: string
+    }
   | { readonly code: 'IMAGE_UNREADABLE'; readonly path: string; readonly reason: string }
-  | { readonly code: 'IMAGE_GEOMETRY'; readonly path: string; readonly bytes: number; readonly pageSize: number }
+  | {
+      readonly code: 'IMAGE_GEOMETRY'
+      readonly path: string
+      readonly bytes: number
+      readonly pageSize: number
+    }
   | { readonly code: 'ADDRESS_IN_USE'; readonly url: string; readonly hint: string }
   | { readonly code: 'CONNECT_FAILED'; readonly url: string; readonly reason: string }
   | { readonly code: 'PROTOCOL'; readonly peer: string; readonly got: string; readonly expected: string }
-  | { readonly code: 'VERSION_MISMATCH'; readonly peer: string; readonly got: number; readonly expected: number }
-  | { readonly code: 'GEOMETRY_MISMATCH'; readonly what: string; readonly got: string; readonly expected: string }
-  | { readonly code: 'CHANNEL_CLOSED'; readonly channel: string; readonly reason: string; readonly inFlight: number }
+  | {
+      readonly code: 'VERSION_MISMATCH'
+      readonly peer: string
+      readonly got: number
+      readonly expected: number
+    }
+  | {
+      readonly code: 'GEOMETRY_MISMATCH'
+      readonly what: string
+      readonly got: string
+      readonly expected: string
+    }
+  | {
+      readonly code: 'CHANNEL_CLOSED'
+      readonly channel: string
+      readonly reason: string
+      readonly inFlight: number
+    }
   | { readonly code: 'PAGE_LOST'; readonly page: number; readonly reason: string }
   | { readonly code: 'DEMAND_TIMEOUT'; readonly page: number; readonly waitedMs: number }
   | { readonly code: 'HANDSHAKE'; readonly reason: string; readonly expected: string }

@@ -3,7 +3,7 @@
  * (faults of the kernel itself, e.g. a read(2) into missing memory, then fail with EFAULT instead of waiting).
  */
 import { FaultlaneError } from '../errors.ts'
-import { OPEN, SYS, UFFD, UFFDIO, errnoName } from '../native/abi.ts'
+import { errnoName, OPEN, SYS, UFFD, UFFDIO } from '../native/abi.ts'
 import { NativeBuffer } from '../native/buffer.ts'
 import { libc, systemError } from '../native/libc.ts'
 
@@ -19,7 +19,10 @@ export const USERFAULTFD_REMEDIES = [
 ] as const
 
 /** Opens and initialises one. Throws NO_USERFAULTFD with the remedies. */
-export function openUserfaultfd(features = UFFD.FEATURE_EVENT_REMOVE, userModeOnly = false): OpenedUserfaultfd {
+export function openUserfaultfd(
+  features = UFFD.FEATURE_EVENT_REMOVE,
+  userModeOnly = false,
+): OpenedUserfaultfd {
   const c = libc()
   const flags = OPEN.CLOEXEC | OPEN.NONBLOCK
   const tried: string[] = []
@@ -44,7 +47,11 @@ export function openUserfaultfd(features = UFFD.FEATURE_EVENT_REMOVE, userModeOn
     else tried.push(`user-mode only: ${errnoName(c.errno())}`)
   }
   if (!opened) {
-    throw new FaultlaneError({ code: 'NO_USERFAULTFD', reason: tried.join(', '), remedies: USERFAULTFD_REMEDIES })
+    throw new FaultlaneError({
+      code: 'NO_USERFAULTFD',
+      reason: tried.join(', '),
+      remedies: USERFAULTFD_REMEDIES,
+    })
   }
   const api = new NativeBuffer(24)
   api.setU64(0, UFFD.API)

@@ -78,7 +78,9 @@ export class Userfaultfd {
   /** Wakes whoever waits in the range, so that it looks again. */
   wake(hi: number, lo: number, bytes: number): number {
     this.#range(hi, lo, bytes)
-    return this.#libc.ioctl(this.fd, UFFDIO.WAKE, this.#arg.address) === 0 ? bytes : this.#classify(this.#libc.errno())
+    return this.#libc.ioctl(this.fd, UFFDIO.WAKE, this.#arg.address) === 0
+      ? bytes
+      : this.#classify(this.#libc.errno())
   }
 
   /** Gives the range back to the kernel: missing pages are zero from now on. Wakes whoever waits there. */

@@ -42,15 +42,9 @@ for (const [from, to] of [
     [from, PAGE.LOST],
   ]),
   [PAGE.LOST, PAGE.MISSING],
-  ...[
-    PAGE.MISSING,
-    PAGE.DEMANDED,
-    PAGE.PREFAULTING,
-    PAGE.PROMOTED,
-    PAGE.PRESENT,
-    PAGE.ZERO,
-    PAGE.LOST,
-  ].map((from) => [from, PAGE.REMOVED]),
+  ...[PAGE.MISSING, PAGE.DEMANDED, PAGE.PREFAULTING, PAGE.PROMOTED, PAGE.PRESENT, PAGE.ZERO, PAGE.LOST].map(
+    (from) => [from, PAGE.REMOVED],
+  ),
 ] as [number, number][]) {
   allowed[from * STATE_COUNT + to] = 1
 }
@@ -62,7 +56,8 @@ export class PageTable {
 
   /** @param buffer shared by both lanes; at least `pageCount` bytes, zero-filled when new (all OUTSIDE). */
   constructor(buffer: SharedArrayBuffer, pageCount: number) {
-    if (buffer.byteLength < pageCount) throw new RangeError(`page table of ${pageCount} pages in ${buffer.byteLength} bytes`)
+    if (buffer.byteLength < pageCount)
+      throw new RangeError(`page table of ${pageCount} pages in ${buffer.byteLength} bytes`)
     this.buffer = buffer
     this.pageCount = pageCount
     this.#states = new Uint8Array(buffer, 0, pageCount)
@@ -79,7 +74,8 @@ export class PageTable {
 
   /** Moves the page from `from` to `to` if it is in `from`; false when somebody else was first. Throws on an arrow the picture does not have. */
   tryMove(page: number, from: number, to: number): boolean {
-    if (allowed[from * STATE_COUNT + to] === 0) throw new RangeError(`page ${page}: no transition ${from} → ${to}`)
+    if (allowed[from * STATE_COUNT + to] === 0)
+      throw new RangeError(`page ${page}: no transition ${from} → ${to}`)
     return Atomics.compareExchange(this.#states, page, from, to) === from
   }
 

@@ -83,17 +83,44 @@ export const SO = {
 export const IPPROTO_IP = 0
 export const IP_TOS = 1
 export const IPPROTO_TCP = 6
-export const TCP = { NODELAY: 1, MAXSEG: 2, QUICKACK: 12, USER_TIMEOUT: 18, NOTSENT_LOWAT: 25, INFO: 11, CONGESTION: 13 } as const
+export const TCP = {
+  NODELAY: 1,
+  MAXSEG: 2,
+  QUICKACK: 12,
+  USER_TIMEOUT: 18,
+  NOTSENT_LOWAT: 25,
+  INFO: 11,
+  CONGESTION: 13,
+} as const
 export const SCM_RIGHTS = 1
-export const MSG = { PEEK: 2, DONTWAIT: 0x40, NOSIGNAL: 0x4000, CMSG_CLOEXEC: 0x40000000, TRUNC: 0x20, CTRUNC: 8 } as const
+export const MSG = {
+  PEEK: 2,
+  DONTWAIT: 0x40,
+  NOSIGNAL: 0x4000,
+  CMSG_CLOEXEC: 0x40000000,
+  TRUNC: 0x20,
+  CTRUNC: 8,
+} as const
 /** struct msghdr: name u64, namelen u32 (+pad), iov u64, iovlen u64, control u64, controllen u64, flags i32 (+pad) */
-export const MSGHDR = { BYTES: 56, NAME: 0, NAMELEN: 8, IOV: 16, IOVLEN: 24, CONTROL: 32, CONTROLLEN: 40, FLAGS: 48 } as const
+export const MSGHDR = {
+  BYTES: 56,
+  NAME: 0,
+  NAMELEN: 8,
+  IOV: 16,
+  IOVLEN: 24,
+  CONTROL: 32,
+  CONTROLLEN: 40,
+  FLAGS: 48,
+} as const
 /** struct cmsghdr: len u64, level i32, type i32, then data, padded to 8 */
 export const CMSGHDR_BYTES = 16
 
 export const EFD = { CLOEXEC: 0x80000, NONBLOCK: 0x800 } as const
 
-export const SYS: Record<Arch, { userfaultfd: number; pidfd_open: number; sched_setattr: number; futex: number }> = {
+export const SYS: Record<
+  Arch,
+  { userfaultfd: number; pidfd_open: number; sched_setattr: number; futex: number }
+> = {
   x64: { userfaultfd: 323, pidfd_open: 434, sched_setattr: 314, futex: 202 },
   arm64: { userfaultfd: 282, pidfd_open: 434, sched_setattr: 274, futex: 98 },
 }

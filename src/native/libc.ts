@@ -119,7 +119,11 @@ function loadKoffi(): Koffi {
     return koffi
   } catch (cause) {
     throw new FaultlaneError(
-      { code: 'NATIVE_UNAVAILABLE', what: 'the foreign function interface (koffi)', reason: String((cause as Error).message) },
+      {
+        code: 'NATIVE_UNAVAILABLE',
+        what: 'the foreign function interface (koffi)',
+        reason: String((cause as Error).message),
+      },
       { cause },
     )
   }

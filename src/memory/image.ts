@@ -1,0 +1,181 @@
+/**
+ * A frozen memory image as the source sees it: mapped, read-only, with its holes known. Made once by the serving
+ * process; the threads that serve it attach to the same mapping by its plain description.
+ */
+import { createHash } from 'node:crypto'
+import { closeSync, constants, fstatSync, openSync } from 'node:fs'
+import { FaultlaneError } from '../errors.ts'
+import { ERRNO, MADV, MAP, PROT, SEEK } from '../native/abi.ts'
+import { check, libc, viewOf } from '../native/libc.ts'
+
+/** Smallest page we serve, and the unit of `extents`. */
+export const IMAGE_PAGE_BYTES = 4096
+
+/** Runs of data beyond which the hole map is not worth its memory; every page then counts as data. */
+export const EXTENTS_MAX = 1 << 20
+
+/** What crosses to a worker: plain data, valid in every thread of this process. */
+export interface ImageDescription {
+  readonly name: string
+  /** 16 hexadecimal digits; the same file unchanged gives the same id after a restart. */
+  readonly id: string
+  readonly bytes: number
+  readonly address: number
+  readonly fd: number
+  /** [first 4 KiB page, pages] of every run that may hold data, ascending; null when not known. */
+  readonly extents: Uint32Array | null
+}
+
+export class Image {
+  readonly description: ImageDescription
+
+  constructor(description: ImageDescription) {
+    this.description = description
+  }
+
+  /** Maps a file (or a memfd by its /proc path). Throws IMAGE_UNREADABLE or IMAGE_GEOMETRY. */
+  static open(path: string): Image {
+    let fd: number
+    try {
+      fd = openSync(path, constants.O_RDONLY)
+    } catch (cause) {
+      throw new FaultlaneError(
+        { code: 'IMAGE_UNREADABLE', path, reason: (cause as Error).message },
+        { cause },
+      )
+    }
+    try {
+      const stat = fstatSync(fd, { bigint: true })
+      if (!stat.isFile())
+        throw new FaultlaneError({ code: 'IMAGE_UNREADABLE', path, reason: 'it is not a regular file' })
+      const bytes = Number(stat.size)
+      const identity = `${stat.dev} ${stat.ino} ${stat.size} ${stat.mtimeNs}`
+      return Image.fromFd(fd, bytes, path, identity)
+    } catch (error) {
+      closeSync(fd)
+      throw error
+    }
+  }
+
+  /** Takes the descriptor over: close() closes it. `identity` names the content for the image id. */
+  static fromFd(fd: number, bytes: number, name: string, identity: string): Image {
+    if (bytes === 0 || bytes % IMAGE_PAGE_BYTES !== 0) {
+      throw new FaultlaneError({ code: 'IMAGE_GEOMETRY', path: name, bytes, pageSize: IMAGE_PAGE_BYTES })
+    }
+    const address = check(libc().mmap(0, bytes, PROT.READ, MAP.SHARED | MAP.NORESERVE, fd, 0), 'mmap', name)
+    const id = createHash('sha256').update(identity).digest('hex').slice(0, 16)
+    return new Image({ name, id, bytes, address, fd, extents: findExtents(fd, bytes) })
+  }
+
+  close(): void {
+    const { address, bytes, fd } = this.description
+    libc().munmap(address, bytes)
+    libc().close(fd)
+  }
+}
+
+/** Asks the file system where data is; no byte of the image is read. */
+function findExtents(fd: number, bytes: number): Uint32Array | null {
+  const c = libc()
+  const pairs: number[] = []
+  for (let at = 0; at < bytes; ) {
+    const data = c.lseek(fd, at, SEEK.DATA)
+    if (data < 0) {
+      if (c.errno() === 6 /* ENXIO: only a hole is left */) break
+      return null // The file system does not tell.
+    }
+    const hole = c.lseek(fd, data, SEEK.HOLE)
+    if (hole < 0) return null
+    const first = Math.floor(data / IMAGE_PAGE_BYTES)
+    const end = Math.min(Math.ceil(hole / IMAGE_PAGE_BYTES), bytes / IMAGE_PAGE_BYTES)
+    const lastAt = pairs.length - 2
+    const lastEnd = lastAt >= 0 ? (pairs[lastAt] as number) + (pairs[lastAt + 1] as number) : -1
+    if (lastEnd >= first) pairs[lastAt + 1] = end - (pairs[lastAt] as number)
+    else pairs.push(first, end - first)
+    if (pairs.length > EXTENTS_MAX * 2) return null
+    at = hole
+  }
+  return Uint32Array.from(pairs)
+}
+
+/** The extents in pages of `pageBytes`, merged where several fall into one page. */
+export function extentsInPages(extents: Uint32Array | null, pageBytes: number): Uint32Array | null {
+  if (!extents || pageBytes === IMAGE_PAGE_BYTES) return extents
+  const scale = pageBytes / IMAGE_PAGE_BYTES
+  const pairs: number[] = []
+  for (let i = 0; i < extents.length; i += 2) {
+    const first = Math.floor((extents[i] as number) / scale)
+    const end = Math.ceil(((extents[i] as number) + (extents[i + 1] as number)) / scale)
+    const at = pairs.length - 2
+    if (at >= 0 && (pairs[at] as number) + (pairs[at + 1] as number) >= first) {
+      pairs[at + 1] = Math.max(end - (pairs[at] as number), pairs[at + 1] as number)
+    } else pairs.push(first, end - first)
+  }
+  return Uint32Array.from(pairs)
+}
+
+/**
+ * One thread's reading end of an image: which pages are zero, which cannot be read. A page of a mapped file
+ * can fail (truncated, I/O error); touching it would kill us by SIGBUS, so the kernel is asked first
+ * (MADV_POPULATE_READ reports it as an error), once per page.
+ */
+export class ImageReader {
+  readonly address: number
+  readonly pageBytes: number
+  readonly pageCount: number
+  readonly #words: Int32Array[]
+  readonly #wordsPerPage: number
+  readonly #pagesPerView: number
+  readonly #verified: Uint8Array
+  #canPopulate = true
+
+  constructor(image: ImageDescription, pageBytes = IMAGE_PAGE_BYTES) {
+    this.address = image.address
+    this.pageBytes = pageBytes
+    this.pageCount = image.bytes / pageBytes
+    this.#wordsPerPage = pageBytes / 4
+    // A view per GiB: typed-array indices stay small integers.
+    const viewBytes = 1 << 30
+    this.#pagesPerView = viewBytes / pageBytes
+    this.#words = []
+    for (let at = 0; at < image.bytes; at += viewBytes) {
+      const bytes = Math.min(viewBytes, image.bytes - at)
+      this.#words.push(new Int32Array(viewOf(image.address + at, bytes)))
+    }
+    this.#verified = new Uint8Array(Math.ceil(this.pageCount / 8))
+  }
+
+  addressOf(page: number): number {
+    return this.address + page * this.pageBytes
+  }
+
+  /** True when the pages can be read without being killed. Also brings them into memory. */
+  isReadable(firstPage: number, pageCount: number): boolean {
+    let unverified = false
+    for (let page = firstPage; page < firstPage + pageCount; page++) {
+      if (((this.#verified[page >> 3] as number) & (1 << (page & 7))) === 0) unverified = true
+    }
+    if (!unverified) return true
+    if (this.#canPopulate) {
+      const c = libc()
+      const result = c.madvise(this.addressOf(firstPage), pageCount * this.pageBytes, MADV.POPULATE_READ)
+      if (result !== 0) {
+        if (c.errno() !== ERRNO.EINVAL) return false
+        this.#canPopulate = false // Before Linux 5.14.
+      }
+    }
+    for (let page = firstPage; page < firstPage + pageCount; page++) {
+      this.#verified[page >> 3] = (this.#verified[page >> 3] as number) | (1 << (page & 7))
+    }
+    return true
+  }
+
+  /** True when every byte of a readable page is zero; one load for the usual page that is not. */
+  isZero(page: number): boolean {
+    const view = this.#words[Math.floor(page / this.#pagesPerView)] as Int32Array
+    const start = (page % this.#pagesPerView) * this.#wordsPerPage
+    const end = start + this.#wordsPerPage
+    for (let i = start; i < end; i++) if (view[i] !== 0) return false
+    return true
+  }
+}

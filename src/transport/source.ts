@@ -1,0 +1,38 @@
+/**
+ * The source half of a transport: one agent serves one frozen image to any number of destinations. It belongs to
+ * one thread, never blocks in doWork(), and answers demand before it sends another quantum of bulk.
+ */
+import type { ImageDescription } from '../memory/image.ts'
+
+export interface SourceStats {
+  /** Destinations' channels open now. */
+  channels: number
+  pagesSent: number
+  zeroPagesSent: number
+  bytesSent: number
+  errorsSent: number
+  /** Connections refused because they did not speak the protocol. */
+  refused: number
+}
+
+export interface SourceAgent {
+  /** What destinations dial, with the port that was really bound. */
+  readonly url: string
+  readonly stats: SourceStats
+  /** One bounded turn; how much was done, 0 when idle. */
+  doWork(): number
+  /** Sleeps until there may be work, at most `timeoutMs`, or until `wakeFd` becomes readable. */
+  park(timeoutMs: number): void
+  close(): void
+}
+
+export interface SourceOptions {
+  /** An eventfd that ends park(). −1: none. */
+  readonly wakeFd: number
+}
+
+export interface SourceTransport {
+  readonly schemes: readonly string[]
+  /** Throws ADDRESS_IN_USE, BAD_ARGUMENT, SYSTEM. */
+  listen(url: string, image: ImageDescription, options: SourceOptions): SourceAgent
+}
