@@ -24,6 +24,8 @@ export interface ImageDescription {
   readonly fd: number
   /** [first 4 KiB page, pages] of every run that may hold data, ascending; null when not known. */
   readonly extents: Uint32Array | null
+  /** The memory is ours (a memfd we filled): it cannot be truncated or fail under us. */
+  readonly isOurs: boolean
 }
 
 export class Image {
@@ -58,13 +60,13 @@ export class Image {
   }
 
   /** Takes the descriptor over: close() closes it. `identity` names the content for the image id. */
-  static fromFd(fd: number, bytes: number, name: string, identity: string): Image {
+  static fromFd(fd: number, bytes: number, name: string, identity: string, isOurs = false): Image {
     if (bytes === 0 || bytes % IMAGE_PAGE_BYTES !== 0) {
       throw new FaultlaneError({ code: 'IMAGE_GEOMETRY', path: name, bytes, pageSize: IMAGE_PAGE_BYTES })
     }
     const address = check(libc().mmap(0, bytes, PROT.READ, MAP.SHARED | MAP.NORESERVE, fd, 0), 'mmap', name)
     const id = createHash('sha256').update(identity).digest('hex').slice(0, 16)
-    return new Image({ name, id, bytes, address, fd, extents: findExtents(fd, bytes) })
+    return new Image({ name, id, bytes, address, fd, extents: findExtents(fd, bytes), isOurs })
   }
 
   close(): void {
@@ -114,6 +116,23 @@ export function extentsInPages(extents: Uint32Array | null, pageBytes: number): 
   return Uint32Array.from(pairs)
 }
 
+function holeBits(extents: Uint32Array, bytes: number): Uint8Array {
+  const bits = new Uint8Array(bytes).fill(0xff)
+  for (let i = 0; i < extents.length; i += 2) {
+    const end = (extents[i] as number) + (extents[i + 1] as number)
+    for (let page = extents[i] as number; page < end; ) {
+      if ((page & 7) === 0 && end - page >= 8) {
+        bits[page >> 3] = 0
+        page += 8
+      } else {
+        bits[page >> 3] = (bits[page >> 3] as number) & ~(1 << (page & 7))
+        page++
+      }
+    }
+  }
+  return bits
+}
+
 /**
  * One thread's reading end of an image: which pages are zero, which cannot be read. A page of a mapped file
  * can fail (truncated, I/O error); touching it would kill us by SIGBUS, so the kernel is asked first
@@ -126,7 +145,10 @@ export class ImageReader {
   readonly #words: Int32Array[]
   readonly #wordsPerPage: number
   readonly #pagesPerView: number
+  /** Bit set: the page can be read without asking the kernel first. Holes are never read at all. */
   readonly #verified: Uint8Array
+  /** Bit set: the page is a hole, zero without looking. */
+  readonly #holes: Uint8Array | null
   #canPopulate = true
 
   constructor(image: ImageDescription, pageBytes = IMAGE_PAGE_BYTES) {
@@ -142,7 +164,10 @@ export class ImageReader {
       const bytes = Math.min(viewBytes, image.bytes - at)
       this.#words.push(new Int32Array(viewOf(image.address + at, bytes)))
     }
-    this.#verified = new Uint8Array(Math.ceil(this.pageCount / 8))
+    const extents = extentsInPages(image.extents, pageBytes)
+    const bytes = Math.ceil(this.pageCount / 8)
+    this.#holes = extents ? holeBits(extents, bytes) : null
+    this.#verified = image.isOurs ? new Uint8Array(bytes).fill(0xff) : (this.#holes?.slice() ?? new Uint8Array(bytes))
   }
 
   addressOf(page: number): number {
@@ -172,6 +197,7 @@ export class ImageReader {
 
   /** True when every byte of a readable page is zero; one load for the usual page that is not. */
   isZero(page: number): boolean {
+    if (this.#holes && ((this.#holes[page >> 3] as number) & (1 << (page & 7))) !== 0) return true
     const view = this.#words[Math.floor(page / this.#pagesPerView)] as Int32Array
     const start = (page % this.#pagesPerView) * this.#wordsPerPage
     const end = start + this.#wordsPerPage

@@ -41,3 +41,8 @@ export class NativeBuffer {
     return (this.u32[word + 1] as number) * 0x1_0000_0000 + (this.u32[word] as number)
   }
 }
+
+/** Address of a typed array over shared memory; it stays for as long as the array lives. */
+export function addressOfArray(array: Uint8Array | Uint32Array | Int32Array): number {
+  return addressOf(array)
+}

@@ -20,6 +20,11 @@ export class PollSet {
     if (slot >= this.#count) this.#count = slot + 1
   }
 
+  /** Forgets the slots from `count` on. */
+  truncate(count: number): void {
+    this.#count = count
+  }
+
   /** What poll(2) found for the slot; 0 when nothing. */
   revents(slot: number): number {
     return this.#fds.i32[slot * 2] === -1 ? 0 : (this.#fds.i16[slot * 4 + 3] as number)

@@ -29,6 +29,8 @@ export interface SourceAgent {
 export interface SourceOptions {
   /** An eventfd that ends park(). −1: none. */
   readonly wakeFd: number
+  /** Told who was turned away or cut off, and why. */
+  readonly onRefused?: (reason: string) => void
 }
 
 export interface SourceTransport {

@@ -1,0 +1,25 @@
+/** Every bound the product lives by, named, with where its number comes from. */
+
+/**
+ * Bytes of bulk the source hands to the kernel before it looks at the demand connections again. On loopback the
+ * kernel moves about 3 GB/s, so 64 KiB hold a demand reply up for 20 µs at most.
+ */
+export const BULK_QUANTUM_BYTES = 64 * 1024
+
+/** Pages of one prefault read at most: one quantum of 4 KiB pages. */
+export const PREFAULT_READ_PAGES_MAX = 16
+
+/** Reads in flight on a demand channel: as many faulting threads as a large VM has vCPUs. */
+export const DEMAND_CREDITS = 256
+
+/** Reads in flight on a prefault channel; the window bounds the bytes, this bounds the table. */
+export const PREFAULT_CREDITS = 64
+
+/** Requests of one destination that the source takes in one turn, so that a heavy one cannot starve a light one. */
+export const REQUESTS_PER_TURN_MAX = 16
+
+/** A parked thread cannot be terminated, so no park is longer. */
+export const PARK_MS_MAX = 100
+
+/** Opening a connection, handshake included. */
+export const CONNECT_TIMEOUT_MS = 5000

@@ -1,0 +1,116 @@
+/** The destination's half of the opening exchange: says what it wants, learns what the source has. Blocks, bounded. */
+import { FaultlaneError } from '../../errors.ts'
+import { ERRNO, errnoName, MSG, POLL } from '../../native/abi.ts'
+import { NativeBuffer } from '../../native/buffer.ts'
+import { libc } from '../../native/libc.ts'
+import { PollSet } from '../../native/poll-set.ts'
+import type { ImageInfo } from '../transport.ts'
+import {
+  EXTENTS_UNKNOWN,
+  HELLO,
+  HELLO_BYTES,
+  HELLO_MAGIC,
+  LANE_CODE,
+  STATUS,
+  WELCOME,
+  WELCOME_BYTES,
+  WELCOME_MAGIC,
+  WIRE_VERSION,
+} from './wire.ts'
+
+/** Data extents beyond this are refused as nonsense: the source sends 2^20 at most. */
+const EXTENT_PAIRS_MAX = 1 << 20
+
+export function exchangeHello(
+  fd: number,
+  url: string,
+  lane: keyof typeof LANE_CODE,
+  pageBytes: number,
+  timeoutMs: number,
+): ImageInfo {
+  const hello = new NativeBuffer(HELLO_BYTES)
+  hello.u32[HELLO.MAGIC] = HELLO_MAGIC
+  hello.u32[HELLO.VERSION] = WIRE_VERSION
+  hello.u32[HELLO.LANE] = LANE_CODE[lane]
+  hello.u32[HELLO.PAGE_BYTES] = pageBytes
+  const deadline = performance.now() + timeoutMs
+  if (libc().send(fd, hello.address, HELLO_BYTES, MSG.NOSIGNAL) !== HELLO_BYTES) {
+    throw new FaultlaneError({ code: 'CONNECT_FAILED', url, reason: `hello: ${errnoName(libc().errno())}` })
+  }
+  const welcome = new NativeBuffer(WELCOME_BYTES)
+  receiveAll(fd, url, welcome, WELCOME_BYTES, deadline)
+  const word = (index: number) => welcome.u32[index] as number
+  const peer = `the source at ${url}`
+  if (word(WELCOME.MAGIC) !== WELCOME_MAGIC) {
+    const got = `first bytes ${[...welcome.u8.subarray(0, 8)].map((b) => b.toString(16).padStart(2, '0')).join(' ')}`
+    throw new FaultlaneError({ code: 'PROTOCOL', peer, got, expected: 'the welcome of a Faultlane source' })
+  }
+  const status = word(WELCOME.STATUS)
+  if (status === STATUS.BAD_VERSION || word(WELCOME.VERSION) !== WIRE_VERSION) {
+    throw new FaultlaneError({
+      code: 'VERSION_MISMATCH',
+      peer,
+      got: word(WELCOME.VERSION),
+      expected: WIRE_VERSION,
+    })
+  }
+  const bytes = word(WELCOME.BYTES_HIGH) * 0x1_0000_0000 + word(WELCOME.BYTES_LOW)
+  if (status !== STATUS.OK) {
+    throw new FaultlaneError({
+      code: 'GEOMETRY_MISMATCH',
+      what: `page size asked of ${peer}`,
+      got: `${pageBytes} bytes`,
+      expected: `a power of two from 4096 that divides the image's ${bytes} bytes`,
+    })
+  }
+  const pairs = word(WELCOME.EXTENT_PAIRS)
+  let dataExtents: Uint32Array | null = null
+  if (lane === 'describe' && pairs !== EXTENTS_UNKNOWN) {
+    if (pairs > EXTENT_PAIRS_MAX) {
+      throw new FaultlaneError({
+        code: 'PROTOCOL',
+        peer,
+        got: `${pairs} extents`,
+        expected: `${EXTENT_PAIRS_MAX} at most`,
+      })
+    }
+    const buffer = new NativeBuffer(Math.max(8, pairs * 8))
+    receiveAll(fd, url, buffer, pairs * 8, deadline)
+    dataExtents = new Uint32Array(buffer.u32.subarray(0, pairs * 2))
+  }
+  const hex = (index: number) => word(index).toString(16).padStart(8, '0')
+  const imageId = hex(WELCOME.IMAGE_HIGH) + hex(WELCOME.IMAGE_LOW)
+  return { imageId, pageSize: pageBytes, pageCount: bytes / pageBytes, dataExtents }
+}
+
+function receiveAll(fd: number, url: string, into: NativeBuffer, bytes: number, deadline: number): void {
+  const poll = new PollSet(1)
+  for (let got = 0; got < bytes; ) {
+    const result = libc().recv(fd, into.address + got, bytes - got, MSG.DONTWAIT)
+    if (result > 0) {
+      got += result
+      continue
+    }
+    const errno = result === 0 ? 0 : libc().errno()
+    if (result === 0 || (errno !== ERRNO.EAGAIN && errno !== ERRNO.EINTR)) {
+      const how = result === 0 ? 'closed the connection' : `failed with ${errnoName(errno)}`
+      throw new FaultlaneError({
+        code: 'PROTOCOL',
+        peer: `the peer at ${url}`,
+        got: `${got} of ${bytes} bytes before it ${how}`,
+        expected: 'a whole welcome',
+      })
+    }
+    poll.set(0, fd, POLL.IN)
+    if (
+      poll.wait(Math.max(0, Math.ceil(deadline - performance.now()))) === 0 &&
+      performance.now() >= deadline
+    ) {
+      throw new FaultlaneError({
+        code: 'CONNECT_FAILED',
+        url,
+        reason: `no welcome in time (${got} of ${bytes} bytes came)`,
+      })
+    }
+  }
+}

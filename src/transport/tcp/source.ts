@@ -1,0 +1,197 @@
+/**
+ * Serves one frozen image over TCP to any number of destinations, from one thread. Demand connections are looked
+ * at first in every turn; bulk gets one quantum a turn, the connections taking turns, so that a demand request
+ * waits for one quantum of bulk at most, and a heavy destination cannot starve a light one.
+ */
+import { BULK_QUANTUM_BYTES, REQUESTS_PER_TURN_MAX } from '../../config.ts'
+import { FaultlaneError } from '../../errors.ts'
+import type { ImageDescription } from '../../memory/image.ts'
+import { ERRNO, errnoName, POLL, SOCK } from '../../native/abi.ts'
+import { NativeBuffer } from '../../native/buffer.ts'
+import { type Libc, libc } from '../../native/libc.ts'
+import { PollSet } from '../../native/poll-set.ts'
+import { formatTcpUrl, listenTcp, parseTcpUrl } from '../../native/socket.ts'
+import type { SourceAgent, SourceOptions, SourceStats } from '../source.ts'
+import { Connection } from './connection.ts'
+import { LANE_CODE } from './wire.ts'
+
+/** A connection that has not said hello by then is closed. */
+const HELLO_MS_MAX = 10_000
+const CONNECTIONS_MAX = 1024
+const SLOT_WAKE = 0
+const SLOT_LISTEN = 1
+const SLOT_FIRST = 2
+/** While turns follow each other without a park, poll(2) is asked for newcomers this often. */
+const TURNS_PER_POLL = 16
+/** With more demand connections than this, poll(2) tells which to read; below, reading at once is cheaper. */
+const DIRECT_READS_MAX = 4
+
+export class TcpSource implements SourceAgent {
+  readonly url: string
+  readonly stats: SourceStats = {
+    channels: 0,
+    pagesSent: 0,
+    zeroPagesSent: 0,
+    bytesSent: 0,
+    errorsSent: 0,
+    refused: 0,
+  }
+  readonly #libc: Libc = libc()
+  readonly #image: ImageDescription
+  readonly #options: SourceOptions
+  readonly #listenFd: number
+  readonly #poll = new PollSet(CONNECTIONS_MAX + SLOT_FIRST)
+  readonly #peer = new NativeBuffer(40)
+  #connections: Connection[] = []
+  #nextBulk = 0
+  #turn = 0
+  #demandCount = 0
+
+  constructor(url: string, image: ImageDescription, options: SourceOptions) {
+    const { fd, address } = listenTcp(parseTcpUrl(url))
+    this.#listenFd = fd
+    this.url = formatTcpUrl(address)
+    this.#image = image
+    this.#options = options
+    this.#poll.set(SLOT_WAKE, options.wakeFd, POLL.IN)
+    this.#poll.set(SLOT_LISTEN, fd, POLL.IN)
+  }
+
+  doWork(): number {
+    if (++this.#turn % TURNS_PER_POLL === 0) this.#wait(0)
+    const connections = this.#connections
+    const readAtOnce = this.#demandCount <= DIRECT_READS_MAX
+    let work = 0
+    for (let i = 0; i < connections.length; i++) {
+      const connection = connections[i] as Connection
+      if (connection.lane !== LANE_CODE.demand) continue
+      if (connection.isReadable || readAtOnce) work += connection.receive()
+      if (connection.hasQueued || connection.isSending) {
+        work += connection.answer(REQUESTS_PER_TURN_MAX, BULK_QUANTUM_BYTES)
+      }
+    }
+    work += this.#bulkTurn()
+    return work
+  }
+
+  /** One quantum for one connection that is not demand: the next in turn that has something to send. */
+  #bulkTurn(): number {
+    const connections = this.#connections
+    let work = 0
+    let ended = false
+    for (let i = 0; i < connections.length; i++) {
+      const connection = connections[i] as Connection
+      if (connection.isReadable && connection.lane !== LANE_CODE.demand && connection.endReason === '') {
+        const laneBefore = connection.lane
+        work += connection.receive()
+        if (connection.lane !== laneBefore) this.#count()
+      }
+      if (connection.endReason !== '') ended = true
+    }
+    for (let n = 0; n < connections.length; n++) {
+      this.#nextBulk = (this.#nextBulk + 1) % connections.length
+      const connection = connections[this.#nextBulk] as Connection
+      if (connection.lane === LANE_CODE.demand || connection.endReason !== '') continue
+      if (connection.hasQueued || connection.isSending) {
+        const sent = connection.answer(REQUESTS_PER_TURN_MAX, BULK_QUANTUM_BYTES)
+        work += sent
+        if (sent > 0) break
+      }
+    }
+    if (ended) this.#sweep()
+    return work
+  }
+
+  park(timeoutMs: number): void {
+    this.#wait(timeoutMs)
+  }
+
+  #wait(timeoutMs: number): void {
+    const connections = this.#connections
+    for (let i = 0; i < connections.length; i++) {
+      const connection = connections[i] as Connection
+      this.#poll.set(SLOT_FIRST + i, connection.fd, connection.isSending ? POLL.IN | POLL.OUT : POLL.IN)
+    }
+    this.#poll.truncate(SLOT_FIRST + connections.length)
+    if (this.#poll.wait(timeoutMs) === 0) {
+      if (timeoutMs > 0) this.#dropSilent()
+      return
+    }
+    for (let i = 0; i < connections.length; i++) {
+      if ((this.#poll.revents(SLOT_FIRST + i) & ~POLL.OUT) !== 0)
+        (connections[i] as Connection).isReadable = true
+    }
+    if (this.#poll.revents(SLOT_LISTEN) !== 0) this.#accept()
+  }
+
+  #accept(): void {
+    const peer = this.#peer
+    for (;;) {
+      peer.i32[8] = 32
+      const fd = this.#libc.accept4(
+        this.#listenFd,
+        peer.address,
+        peer.address + 32,
+        SOCK.NONBLOCK | SOCK.CLOEXEC,
+      )
+      if (fd < 0) {
+        const errno = this.#libc.errno()
+        if (errno !== ERRNO.EAGAIN && errno !== ERRNO.EINTR)
+          this.#refuse('a newcomer', `accept failed with ${errnoName(errno)}`)
+        return
+      }
+      const port = ((peer.u8[2] as number) << 8) | (peer.u8[3] as number)
+      if (this.#connections.length >= CONNECTIONS_MAX) {
+        this.#refuse(`port ${port}`, `${CONNECTIONS_MAX} connections are open`)
+        this.#libc.close(fd)
+        continue
+      }
+      this.#connections.push(new Connection(fd, `port ${port}`, this.#image, this.stats, performance.now()))
+      this.#count()
+    }
+  }
+
+  #dropSilent(): void {
+    const now = performance.now()
+    for (const connection of this.#connections) {
+      if (connection.lane === 0 && now - connection.openedAtMs > HELLO_MS_MAX)
+        connection.endReason = 'it did not say hello'
+    }
+    if (this.#connections.some((connection) => connection.endReason !== '')) this.#sweep()
+  }
+
+  #sweep(): void {
+    for (const connection of this.#connections) {
+      if (connection.endReason === '') continue
+      if (connection.endReason !== 'closed') this.#refuse(connection.peer, connection.endReason)
+      connection.close()
+    }
+    this.#connections = this.#connections.filter((connection) => connection.endReason === '')
+    this.#nextBulk = 0
+    this.#count()
+  }
+
+  #count(): void {
+    this.#demandCount = this.#connections.filter((connection) => connection.lane === LANE_CODE.demand).length
+    this.stats.channels = this.#connections.filter(
+      (connection) => connection.lane > LANE_CODE.describe,
+    ).length
+  }
+
+  #refuse(peer: string, reason: string): void {
+    this.stats.refused++
+    this.#options.onRefused?.(`${peer}: ${reason}`)
+  }
+
+  close(): void {
+    for (const connection of this.#connections) connection.close()
+    this.#connections = []
+    this.#libc.close(this.#listenFd)
+  }
+}
+
+export function listenTcpSource(url: string, image: ImageDescription, options: SourceOptions): SourceAgent {
+  if (image.bytes === 0)
+    throw new FaultlaneError({ code: 'IMAGE_GEOMETRY', path: image.name, bytes: 0, pageSize: 4096 })
+  return new TcpSource(url, image, options)
+}
