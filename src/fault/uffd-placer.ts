@@ -1,0 +1,77 @@
+/** Places pages into the client of a userfaultfd session. One per placing thread. */
+import { NativeBuffer } from '../native/buffer.ts'
+import { PLACED, type Placer } from './fault-source.ts'
+import type { RegionTable } from './region-table.ts'
+import { PLACE, type Userfaultfd } from './userfaultfd.ts'
+
+const HUGE_PAGE_MIN = 2 << 20
+
+export class UffdPlacer implements Placer {
+  status: number = PLACED.ALL
+  /** Pages that were mapped already when we came (EEXIST): somebody else placed them. */
+  existed = 0
+  /** Calls that the kernel answered with EAGAIN. */
+  again = 0
+  /** errno of the failure behind a GONE that is not the client's end. */
+  errno = 0
+  readonly #uffd: Userfaultfd
+  readonly #regions: RegionTable
+  #zeroes: NativeBuffer | undefined
+
+  constructor(uffd: Userfaultfd, regions: RegionTable) {
+    this.#uffd = uffd
+    this.#regions = regions
+    // hugetlb has no zero page to map: a page of zeros is copied instead.
+    if (regions.pageBytes >= HUGE_PAGE_MIN) this.#zeroes = new NativeBuffer(regions.pageBytes, 4096)
+  }
+
+  place(firstPage: number, pageCount: number, address: number): number {
+    return this.#fill(firstPage, pageCount, address, false)
+  }
+
+  placeZero(firstPage: number, pageCount: number): number {
+    return this.#fill(firstPage, pageCount, 0, true)
+  }
+
+  wake(page: number): void {
+    if (this.#regions.locate(page)) this.#uffd.wake(this.#regions.hi, this.#regions.lo, this.#regions.pageBytes)
+  }
+
+  #fill(firstPage: number, pageCount: number, address: number, isZero: boolean): number {
+    const regions = this.#regions
+    const pageBytes = regions.pageBytes
+    let done = 0
+    this.status = PLACED.ALL
+    while (done < pageCount) {
+      if (!regions.locate(firstPage + done)) {
+        done++ // Outside every region: nobody can touch it.
+        continue
+      }
+      let pages = Math.min(pageCount - done, regions.pagesLeft)
+      let result: number
+      if (!isZero) {
+        result = this.#uffd.copy(regions.hi, regions.lo, address + done * pageBytes, pages * pageBytes)
+      } else if (this.#zeroes) {
+        pages = 1
+        result = this.#uffd.copy(regions.hi, regions.lo, this.#zeroes.address, pageBytes)
+      } else {
+        result = this.#uffd.zeropage(regions.hi, regions.lo, pages * pageBytes)
+      }
+      if (result > 0) done += Math.floor(result / pageBytes)
+      else if (result === PLACE.EXISTS) {
+        this.#uffd.wake(regions.hi, regions.lo, pageBytes)
+        this.existed++
+        done++
+      } else if (result === PLACE.AGAIN || result === 0) {
+        this.again++
+        this.status = PLACED.AGAIN
+        return done
+      } else {
+        this.errno = this.#uffd.errno
+        this.status = PLACED.GONE
+        return done
+      }
+    }
+    return done
+  }
+}

@@ -1,0 +1,131 @@
+/**
+ * What the two lanes of one client know of each other: a few words of shared memory, each with one writer, and
+ * the regions. Neither lane ever waits for the other here; the demand agent alone moves the session on.
+ */
+import { REGION_TABLE_WORDS, RegionTable } from '../fault/region-table.ts'
+import { Doorbell, type DoorbellPrimitives } from '../ring/doorbell.ts'
+import { LINE_WORDS, type RingMemory } from '../ring/layout.ts'
+import { allocateSpscRing } from '../ring/spsc-ring.ts'
+
+/** Each on a line of its own. */
+const STATE = 0
+const RELEASED = LINE_WORDS
+const PENDING = 2 * LINE_WORDS
+const REMAINING = 3 * LINE_WORDS
+const READING = 4 * LINE_WORDS
+const DEMAND_BELL = 5 * LINE_WORDS
+const PREFAULT_BELL = 6 * LINE_WORDS
+const DEMAND_DELAY = 7 * LINE_WORDS
+const REGIONS = 8 * LINE_WORDS
+const BOARD_WORDS = REGIONS + REGION_TABLE_WORDS
+
+/** STATE is `epoch * 4 + phase`: an epoch is one client's session. */
+export const PHASE = { IDLE: 0, RUNNING: 1, STOPPING: 2 } as const
+
+/** Demand faults told to the prefault agent: page numbers. A full ring loses hints, nothing else. */
+const HINTS = 256
+
+export interface BoardMemory {
+  readonly words: Int32Array<SharedArrayBuffer>
+  readonly hints: RingMemory
+}
+
+export function allocateBoard(): BoardMemory {
+  return {
+    words: new Int32Array(new SharedArrayBuffer(BOARD_WORDS * 4)),
+    hints: allocateSpscRing(HINTS, 1),
+  }
+}
+
+export class Board {
+  readonly memory: BoardMemory
+  readonly regions: RegionTable
+  readonly #words: Int32Array
+
+  constructor(memory: BoardMemory) {
+    this.memory = memory
+    this.#words = memory.words
+    this.regions = new RegionTable(memory.words, REGIONS)
+  }
+
+  /** Raised while the demand agent reads events; see UffdFaults. */
+  get readingWord(): { words: Int32Array; index: number } {
+    return { words: this.#words, index: READING }
+  }
+
+  isReading(): boolean {
+    return Atomics.load(this.#words, READING) !== 0
+  }
+
+  demandBell(primitives: DoorbellPrimitives): Doorbell {
+    return new Doorbell(this.#words, DEMAND_BELL, primitives)
+  }
+
+  prefaultBell(primitives: DoorbellPrimitives): Doorbell {
+    return new Doorbell(this.#words, PREFAULT_BELL, primitives)
+  }
+
+  phase(): number {
+    return Atomics.load(this.#words, STATE) & 3
+  }
+
+  epoch(): number {
+    return Atomics.load(this.#words, STATE) >> 2
+  }
+
+  /** Demand agent only. */
+  start(): void {
+    Atomics.store(this.#words, STATE, ((this.epoch() + 1) << 2) | PHASE.RUNNING)
+  }
+
+  /** Demand agent only: asks the prefault agent to let go of the client; see isReleased(). */
+  stop(): void {
+    Atomics.store(this.#words, STATE, (this.epoch() << 2) | PHASE.STOPPING)
+  }
+
+  idle(): void {
+    Atomics.store(this.#words, STATE, (this.epoch() << 2) | PHASE.IDLE)
+  }
+
+  /** Prefault agent only: it touches the client of `epoch` no more. */
+  release(epoch: number): void {
+    Atomics.store(this.#words, RELEASED, epoch)
+  }
+
+  /** Only then may the userfaultfd be closed: a recycled descriptor would take the other lane's ioctl. */
+  isReleased(): boolean {
+    return Atomics.load(this.#words, RELEASED) === this.epoch()
+  }
+
+  /** Threads' pages that demand owes: the gate of the prefault lane. Demand agent writes. */
+  setPending(pages: number): void {
+    Atomics.store(this.#words, PENDING, pages)
+  }
+
+  pending(): number {
+    return Atomics.load(this.#words, PENDING)
+  }
+
+  /** Pages of the client that are neither there nor known to be zero. */
+  setRemaining(pages: number): void {
+    Atomics.store(this.#words, REMAINING, pages)
+  }
+
+  remaining(): number {
+    return Atomics.load(this.#words, REMAINING)
+  }
+
+  /** Either lane, with each page that it brings to an end. */
+  settle(pages: number): void {
+    Atomics.sub(this.#words, REMAINING, pages)
+  }
+
+  /** What a demand read takes now, microseconds, smoothed: the prefault window watches it. Demand agent writes. */
+  setDemandDelayUs(us: number): void {
+    Atomics.store(this.#words, DEMAND_DELAY, us)
+  }
+
+  demandDelayUs(): number {
+    return Atomics.load(this.#words, DEMAND_DELAY)
+  }
+}

@@ -1,0 +1,376 @@
+/**
+ * The demand lane: turns faults into reads and replies into placed pages, on one thread from end to end. Owned by
+ * the demand agent. A fault never waits here for anything but the network, the source and the kernel.
+ *
+ * A page is asked for once: whoever moves it out of MISSING asks. A fault on a page that prefault has in flight
+ * promotes it and waits for that.
+ */
+import type { Clock } from '../clock.ts'
+import { type FaultSink, type FaultSource, PLACED, type Placer } from '../fault/fault-source.ts'
+import { PAGE, type PageTable } from '../memory/page-table.ts'
+import type { Counters } from '../ring/counters.ts'
+import type { LatencyHistogram } from '../ring/histogram.ts'
+import { NO_RECORD } from '../ring/layout.ts'
+import type { RingProducer } from '../ring/spsc-ring.ts'
+import { type Channel, COMPLETION, type CompletionSink } from '../transport/transport.ts'
+import type { Board } from './board.ts'
+import { Deferred } from './deferred.ts'
+import { PageQueue } from './page-queue.ts'
+import type { DemandCounter } from './stats.ts'
+
+const COMPLETIONS_PER_TURN_MAX = 64
+const DEFERRED_PAGES = 64
+/** Faults waiting for a credit, and promoted pages waited for. When full, the kernel keeps the rest of the faults. */
+const QUEUE_PAGES = 4096
+/** Events of one read: no fault is read that could not be kept. */
+const FAULTS_PER_READ_MAX = 64
+/** A page that the source could not read is asked for again after this long. */
+const RETRY_ERROR_NS = 500e6
+
+export interface DemandLaneParts {
+  readonly table: PageTable
+  readonly board: Board
+  readonly hints: RingProducer
+  readonly counters: Counters<DemandCounter>
+  readonly stalls: LatencyHistogram
+  readonly clock: Clock
+  /** Called when the last pending demand has been answered: the prefault lane may sleep on that. */
+  readonly onQuiet: () => void
+}
+
+export class DemandLane implements CompletionSink, FaultSink {
+  /** The client has gone: nothing more can be placed. */
+  isClientGone = false
+  readonly #table: PageTable
+  readonly #board: Board
+  readonly #hints: RingProducer
+  readonly #counters: Counters<DemandCounter>
+  readonly #stalls: LatencyHistogram
+  readonly #clock: Clock
+  readonly #onQuiet: () => void
+  readonly #count: Record<DemandCounter, number>
+  #channel: Channel
+  #faults: FaultSource | undefined
+  #placer: Placer | undefined
+  readonly #deferred: Deferred
+  readonly #backlog = new PageQueue(QUEUE_PAGES)
+  readonly #promoted = new PageQueue(QUEUE_PAGES)
+  readonly #failed = new PageQueue(QUEUE_PAGES)
+  // Reads in flight: the work id is the index.
+  readonly #workPage: Int32Array
+  readonly #workStartNs: Float64Array
+  readonly #freeWork: Int32Array
+  #freeWorkCount = 0
+  #pendingShown = 0
+  #bytesShown = 0
+  #smoothedUs = 0
+
+  constructor(channel: Channel, parts: DemandLaneParts) {
+    this.#channel = channel
+    this.#table = parts.table
+    this.#board = parts.board
+    this.#hints = parts.hints
+    this.#counters = parts.counters
+    this.#stalls = parts.stalls
+    this.#clock = parts.clock
+    this.#onQuiet = parts.onQuiet
+    const names = parts.counters.names
+    this.#count = Object.fromEntries(names.map((name) => [name, parts.counters.indexOf(name)])) as never
+    this.#deferred = new Deferred(parts.clock, channel.info.pageSize, DEFERRED_PAGES)
+    this.#workPage = new Int32Array(channel.creditsMax)
+    this.#workStartNs = new Float64Array(channel.creditsMax)
+    this.#freeWork = new Int32Array(channel.creditsMax)
+    this.#resetWork()
+  }
+
+  /** Begins with a new client; nothing of the last one is left. */
+  begin(faults: FaultSource, placer: Placer): void {
+    this.#faults = faults
+    this.#placer = placer
+    this.isClientGone = false
+    this.#backlog.clear()
+    this.#promoted.clear()
+    this.#failed.clear()
+    this.#deferred.clear()
+  }
+
+  end(): void {
+    this.#faults = undefined
+    this.#placer = undefined
+    this.#backlog.clear()
+    this.#promoted.clear()
+    this.#failed.clear()
+    this.#deferred.clear()
+    this.#showPending()
+  }
+
+  /** Pages that threads stand still for. */
+  get pending(): number {
+    return this.#inFlight + this.#backlog.count + this.#promoted.count + this.#deferred.count
+  }
+
+  get #inFlight(): number {
+    return this.#workPage.length - this.#freeWorkCount
+  }
+
+  get readsInFlight(): number {
+    return this.#inFlight
+  }
+
+  /** True when a turn can do something that no file descriptor will announce. */
+  get hasOwnWork(): boolean {
+    return this.#deferred.count > 0 || this.#failed.count > 0
+  }
+
+  get demandDelayUs(): number {
+    return this.#smoothedUs
+  }
+
+  /**
+   * One turn. `lookAtChannel` and `lookAtFaults` spare a system call where poll(2) has said there is nothing.
+   * Throws what Channel.poll and tryPostRead throw.
+   */
+  doWork(lookAtChannel: boolean, lookAtFaults: boolean): number {
+    let work = 0
+    if (lookAtChannel && this.#inFlight > 0 && this.#deferred.room >= COMPLETIONS_PER_TURN_MAX / 2) {
+      work += this.#channel.poll(this, Math.min(COMPLETIONS_PER_TURN_MAX, this.#deferred.room))
+    }
+    if (this.#deferred.count > 0) work += this.#retryDeferred()
+    if (lookAtFaults && this.#faults && this.#backlog.room >= FAULTS_PER_READ_MAX && this.#promoted.room >= FAULTS_PER_READ_MAX) {
+      const events = this.#faults.pollFaults(this)
+      if (events < 0) this.isClientGone = true
+      else work += events
+    }
+    if (this.#promoted.count > 0) work += this.#checkPromoted()
+    if (this.#failed.count > 0) work += this.#retryFailed()
+    while (this.#backlog.count > 0 && this.#tryPost(this.#backlog.firstPage(), this.#backlog.firstTimeNs())) {
+      this.#backlog.dropFirst()
+      work++
+    }
+    if (work > 0) {
+      this.#channel.flush()
+      this.#showPending()
+    }
+    return work
+  }
+
+  onFault(page: number): void {
+    this.#counters.add(this.#count.faults, 1)
+    const table = this.#table
+    const nowNs = this.#clock.nowNs()
+    for (;;) {
+      const state = table.state(page)
+      switch (state) {
+        case PAGE.MISSING:
+          if (!table.tryMove(page, PAGE.MISSING, PAGE.DEMANDED)) continue
+          this.#hint(page)
+          if (this.#backlog.count > 0 || !this.#tryPost(page, nowNs)) {
+            this.#backlog.add(page, nowNs)
+            this.#counters.add(this.#count.backlogged, 1)
+          }
+          return
+        case PAGE.PREFAULTING:
+          if (!table.tryMove(page, PAGE.PREFAULTING, PAGE.PROMOTED)) continue
+          this.#hint(page)
+          this.#promoted.add(page, nowNs)
+          this.#counters.add(this.#count.promoted, 1)
+          return
+        case PAGE.DEMANDED:
+        case PAGE.PROMOTED:
+        case PAGE.LOST:
+          this.#counters.add(this.#count.joined, 1)
+          return
+        case PAGE.ZERO:
+        case PAGE.REMOVED:
+          this.#placeZero(page)
+          return
+        default:
+          // It has come between the fault and now; whoever placed it woke the thread, but waking twice is safe.
+          this.#counters.add(this.#count.spurious, 1)
+          this.#placer?.wake(page)
+          return
+      }
+    }
+  }
+
+  onRemove(firstPage: number, pageCount: number): void {
+    const table = this.#table
+    let settled = 0
+    let removed = 0
+    for (let page = firstPage; page < firstPage + pageCount; page++) {
+      for (;;) {
+        const state = table.state(page)
+        if (state === PAGE.OUTSIDE || state === PAGE.REMOVED) break
+        if (!table.tryMove(page, state, PAGE.REMOVED)) continue
+        removed++
+        if (state !== PAGE.PRESENT && state !== PAGE.ZERO) settled++
+        break
+      }
+    }
+    if (settled > 0) this.#board.settle(settled)
+    this.#counters.add(this.#count.removed, removed)
+  }
+
+  onCompletion(workId: number, firstPage: number, _pageCount: number, kind: number, address: number): void {
+    const page = this.#workPage[workId] as number
+    const startNs = this.#workStartNs[workId] as number
+    this.#freeWork[this.#freeWorkCount++] = workId
+    if (!this.#placer || page !== firstPage) return // The client is gone; its last reads still come in.
+    if (kind === COMPLETION.ERROR) {
+      this.#counters.add(this.#count.errors, 1)
+      this.#failed.add(page, this.#clock.nowNs() + RETRY_ERROR_NS)
+      return
+    }
+    const isRemoved = this.#table.state(page) === PAGE.REMOVED
+    this.#finish(page, isRemoved || kind === COMPLETION.ZERO ? 0 : address)
+    const nowNs = this.#clock.nowNs()
+    this.#stalls.record(nowNs - startNs)
+    this.#smoothedUs += ((nowNs - startNs) / 1000 - this.#smoothedUs) / 8
+  }
+
+  /** The channel has been opened anew: everything that was in flight is asked for again. */
+  replaceChannel(channel: Channel): void {
+    this.#channel = channel
+    this.#bytesShown = 0
+  }
+
+  /** The channel is broken: what was in flight goes back to the backlog, in its old order. */
+  reclaimReads(): void {
+    const nowNs = this.#clock.nowNs()
+    for (let workId = 0; workId < this.#workPage.length; workId++) {
+      if (this.#isFree(workId)) continue
+      if (this.#placer) this.#backlog.add(this.#workPage[workId] as number, this.#workStartNs[workId] ?? nowNs)
+    }
+    this.#resetWork()
+    this.#showPending()
+  }
+
+  #isFree(workId: number): boolean {
+    for (let i = 0; i < this.#freeWorkCount; i++) if (this.#freeWork[i] === workId) return true
+    return false
+  }
+
+  #resetWork(): void {
+    this.#freeWorkCount = this.#freeWork.length
+    for (let i = 0; i < this.#freeWork.length; i++) this.#freeWork[i] = this.#freeWork.length - 1 - i
+  }
+
+  #tryPost(page: number, startNs: number): boolean {
+    if (this.#freeWorkCount === 0) return false
+    const workId = this.#freeWork[this.#freeWorkCount - 1] as number
+    if (!this.#channel.tryPostRead(workId, page, 1)) return false
+    this.#freeWorkCount--
+    this.#workPage[workId] = page
+    this.#workStartNs[workId] = startNs
+    return true
+  }
+
+  /** Places what has come and says so in the page table; what the kernel will not take yet is kept. */
+  #finish(page: number, address: number): void {
+    const placer = this.#placer as Placer
+    const placed = address === 0 ? placer.placeZero(page, 1) : placer.place(page, 1, address)
+    if (placed === 1) {
+      this.#settle(page, address === 0)
+      return
+    }
+    if (placer.status === PLACED.AGAIN) {
+      this.#counters.add(this.#count.again, 1)
+      this.#deferred.keep(page, address)
+    } else this.isClientGone = true
+  }
+
+  #settle(page: number, isZero: boolean): void {
+    if (this.#table.tryMove(page, PAGE.DEMANDED, PAGE.PRESENT)) {
+      this.#counters.add(isZero ? this.#count.zero : this.#count.demanded, 1)
+      this.#board.settle(1)
+    }
+  }
+
+  /** A page that needs no reading: the toucher gets zeros at once. */
+  #placeZero(page: number): void {
+    const placer = this.#placer as Placer
+    if (placer.placeZero(page, 1) === 1) return
+    if (placer.status === PLACED.AGAIN) {
+      this.#counters.add(this.#count.again, 1)
+      if (this.#deferred.room > 0) this.#deferred.keep(page, 0)
+    } else this.isClientGone = true
+  }
+
+  #retryDeferred(): number {
+    if (!this.#deferred.isDue()) return 0
+    const placer = this.#placer as Placer
+    let done = 0
+    while (this.#deferred.count > 0) {
+      const page = this.#deferred.lastPage()
+      const isRemoved = this.#table.state(page) === PAGE.REMOVED
+      const address = isRemoved ? 0 : this.#deferred.lastAddress()
+      const placed = address === 0 ? placer.placeZero(page, 1) : placer.place(page, 1, address)
+      if (placed === 0) {
+        if (placer.status === PLACED.GONE) this.isClientGone = true
+        this.#counters.add(this.#count.again, 1)
+        this.#deferred.backOff()
+        break
+      }
+      this.#deferred.dropLast()
+      this.#settle(page, address === 0)
+      done++
+    }
+    return done
+  }
+
+  /** Looks whether pages that prefault had in flight have come; a page that it lost is asked for here. */
+  #checkPromoted(): number {
+    let done = 0
+    for (let n = this.#promoted.count; n > 0; n--) {
+      const page = this.#promoted.firstPage()
+      const startNs = this.#promoted.firstTimeNs()
+      this.#promoted.dropFirst()
+      const state = this.#table.state(page)
+      if (state === PAGE.PROMOTED) {
+        this.#promoted.add(page, startNs)
+      } else if (state === PAGE.LOST) {
+        this.#table.tryMove(page, PAGE.LOST, PAGE.MISSING)
+        if (this.#table.tryMove(page, PAGE.MISSING, PAGE.DEMANDED)) this.#backlog.add(page, startNs)
+        else this.onFault(page)
+        done++
+      } else {
+        if (state === PAGE.REMOVED) this.#placeZero(page)
+        this.#stalls.record(this.#clock.nowNs() - startNs)
+        done++
+      }
+    }
+    return done
+  }
+
+  #retryFailed(): number {
+    if (this.#clock.nowNs() < this.#failed.firstTimeNs()) return 0
+    const page = this.#failed.firstPage()
+    this.#failed.dropFirst()
+    this.#backlog.add(page, this.#clock.nowNs())
+    return 1
+  }
+
+  #hint(page: number): void {
+    const at = this.#hints.tryClaim()
+    if (at === NO_RECORD) {
+      this.#counters.add(this.#count.hintsLost, 1)
+      return
+    }
+    this.#hints.words[at] = page
+    this.#hints.commit()
+  }
+
+  #showPending(): void {
+    const bytes = this.#channel.bytesReceived
+    if (bytes !== this.#bytesShown) {
+      this.#counters.add(this.#count.bytesReceived, bytes - this.#bytesShown)
+      this.#bytesShown = bytes
+    }
+    const pending = this.pending
+    if (pending === this.#pendingShown) return
+    this.#board.setPending(pending)
+    this.#board.setDemandDelayUs(Math.round(this.#smoothedUs))
+    this.#pendingShown = pending
+    if (pending === 0) this.#onQuiet()
+  }
+}

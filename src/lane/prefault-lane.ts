@@ -1,0 +1,329 @@
+/**
+ * The prefault lane: fetches pages nobody waits for yet, in the gaps that demand leaves. Owned by the prefault
+ * agent, in a thread of its own, with a channel of its own; it holds nothing that a demand fault could wait for.
+ */
+import type { Clock } from '../clock.ts'
+import { PLACED, type Placer } from '../fault/fault-source.ts'
+import { PAGE, type PageTable } from '../memory/page-table.ts'
+import type { PrefaultPolicy } from '../prefault/policy.ts'
+import type { Window } from '../prefault/window.ts'
+import type { Counters } from '../ring/counters.ts'
+import { NO_RECORD } from '../ring/layout.ts'
+import type { RingConsumer } from '../ring/spsc-ring.ts'
+import { type Channel, COMPLETION, type CompletionSink } from '../transport/transport.ts'
+import type { Board } from './board.ts'
+import { Deferred } from './deferred.ts'
+import type { PrefaultCounter } from './stats.ts'
+
+const COMPLETIONS_PER_TURN_MAX = 4
+const READS_PER_TURN_MAX = 4
+const DEFERRED_PAGES = 256
+/** Pages looked at in one turn for one that is missing: about 50 µs of scanning. */
+const SCAN_PAGES_MAX = 1 << 16
+
+export interface PrefaultLaneParts {
+  readonly table: PageTable
+  readonly board: Board
+  readonly hints: RingConsumer
+  readonly policy: PrefaultPolicy
+  readonly window: Window
+  readonly counters: Counters<PrefaultCounter>
+  readonly clock: Clock
+  /** Pages of one read at most. */
+  readonly readPagesMax: number
+  /** Called when a page that a demand fault waits for has been placed, or lost. */
+  readonly onPromotedDone: () => void
+}
+
+export class PrefaultLane implements CompletionSink {
+  isClientGone = false
+  readonly #parts: PrefaultLaneParts
+  readonly #table: PageTable
+  readonly #count: Record<PrefaultCounter, number>
+  readonly #deferred: Deferred
+  readonly #readPagesMax: number
+  readonly #pageBytes: number
+  #channel: Channel
+  #placer: Placer | undefined
+  // Reads in flight: the work id is the index.
+  readonly #workFirst: Int32Array
+  readonly #workPages: Int32Array
+  readonly #workOwed: Int32Array
+  readonly #workStartNs: Float64Array
+  readonly #freeWork: Int32Array
+  #freeWorkCount = 0
+  #bytesInFlight = 0
+  #bytesShown = 0
+  #scannedInVain = 0
+
+  constructor(channel: Channel, parts: PrefaultLaneParts) {
+    this.#channel = channel
+    this.#parts = parts
+    this.#table = parts.table
+    this.#pageBytes = channel.info.pageSize
+    this.#readPagesMax = Math.min(channel.readPagesMax, parts.readPagesMax)
+    this.#deferred = new Deferred(parts.clock, this.#pageBytes, Math.max(this.#readPagesMax, DEFERRED_PAGES >> 1))
+    this.#count = Object.fromEntries(
+      parts.counters.names.map((name) => [name, parts.counters.indexOf(name)]),
+    ) as never
+    const credits = channel.creditsMax
+    this.#workFirst = new Int32Array(credits)
+    this.#workPages = new Int32Array(credits)
+    this.#workOwed = new Int32Array(credits)
+    this.#workStartNs = new Float64Array(credits)
+    this.#freeWork = new Int32Array(credits)
+    this.#resetWork()
+  }
+
+  begin(placer: Placer): void {
+    this.#placer = placer
+    this.isClientGone = false
+    this.#scannedInVain = 0
+    while (this.#parts.hints.peek() !== NO_RECORD) this.#parts.hints.release()
+  }
+
+  /** Lets go of the client; reads still in flight are thrown away when they come. */
+  end(): void {
+    this.#placer = undefined
+    this.#deferred.clear()
+  }
+
+  get readsInFlight(): number {
+    return this.#workFirst.length - this.#freeWorkCount
+  }
+
+  /** True when the lane has asked for everything that is missing. */
+  get isDrained(): boolean {
+    return this.#scannedInVain >= this.#table.pageCount
+  }
+
+  /** True when a turn can do something that no file descriptor will announce. */
+  get hasOwnWork(): boolean {
+    return this.#deferred.count > 0
+  }
+
+  /** One turn: bounded, never blocking. Returns how much moved; 0 is idle. */
+  doWork(): number {
+    let work = 0
+    const hints = this.#parts.hints
+    for (let at = hints.peek(); at !== NO_RECORD; at = hints.peek()) {
+      this.#parts.policy.onFault(hints.words[at] as number)
+      hints.release()
+      this.#scannedInVain = 0
+    }
+    if (this.#deferred.count > 0) work += this.#retryDeferred()
+    if (this.readsInFlight > 0 && this.#deferred.room >= this.#readPagesMax) {
+      const completions = Math.min(
+        COMPLETIONS_PER_TURN_MAX,
+        Math.floor(this.#deferred.room / this.#readPagesMax),
+      )
+      work += this.#channel.poll(this, completions)
+      this.#showBytes()
+    }
+    if (this.#placer) work += this.#postReads()
+    return work
+  }
+
+  #postReads(): number {
+    const { board, window, clock } = this.#parts
+    let posted = 0
+    while (posted < READS_PER_TURN_MAX && this.#freeWorkCount > 0) {
+      const nowNs = clock.nowNs()
+      // Prefault lives in the gaps: one thread stopped on a page outranks any number of guesses.
+      const free = window.bytes(board.pending(), nowNs) - this.#bytesInFlight
+      const pages = Math.min(this.#readPagesMax, Math.floor(free / this.#pageBytes))
+      if (pages < 1) {
+        this.#parts.counters.add(this.#count.gated, 1)
+        break
+      }
+      if (!this.#postNext(pages, nowNs)) break
+      posted++
+    }
+    if (posted > 0) this.#channel.flush()
+    return posted
+  }
+
+  /** Claims the next run of missing pages and asks for it; false when nothing is missing or the channel says no. */
+  #postNext(pagesMax: number, nowNs: number): boolean {
+    const table = this.#table
+    const policy = this.#parts.policy
+    if (this.isDrained || this.#channel.credits === 0) return false
+    let from = policy.cursor()
+    if (from >= table.pageCount) from = 0
+    const scanEnd = Math.min(table.pageCount, from + SCAN_PAGES_MAX)
+    const first = table.find(PAGE.MISSING, from, scanEnd)
+    this.#scannedInVain += first - from
+    if (first === scanEnd) {
+      policy.advance(scanEnd)
+      return false
+    }
+    let pages = 0
+    while (pages < pagesMax && first + pages < table.pageCount) {
+      if (!table.tryMove(first + pages, PAGE.MISSING, PAGE.PREFAULTING)) break
+      pages++
+    }
+    policy.advance(first + Math.max(1, pages))
+    if (pages === 0) return true // Demand was first; look further in the next round.
+    this.#scannedInVain = 0
+    const workId = this.#freeWork[this.#freeWorkCount - 1] as number
+    if (!this.#channel.tryPostRead(workId, first, pages)) {
+      for (let page = first; page < first + pages; page++) this.#giveBack(page)
+      return false
+    }
+    this.#freeWorkCount--
+    this.#workFirst[workId] = first
+    this.#workPages[workId] = pages
+    this.#workOwed[workId] = pages
+    this.#workStartNs[workId] = nowNs
+    this.#bytesInFlight += pages * this.#pageBytes
+    this.#parts.counters.add(this.#count.reads, 1)
+    return true
+  }
+
+  onCompletion(workId: number, firstPage: number, pageCount: number, kind: number, address: number): void {
+    this.#workOwed[workId] = (this.#workOwed[workId] as number) - pageCount
+    if (this.#workOwed[workId] === 0) {
+      const bytes = (this.#workPages[workId] as number) * this.#pageBytes
+      const nowNs = this.#parts.clock.nowNs()
+      this.#freeWork[this.#freeWorkCount++] = workId
+      this.#bytesInFlight -= bytes
+      this.#parts.window.onCompletion(bytes, nowNs - (this.#workStartNs[workId] as number), nowNs)
+    }
+    if (!this.#placer) return
+    if (kind === COMPLETION.ERROR) {
+      this.#parts.counters.add(this.#count.errors, pageCount)
+      for (let page = firstPage; page < firstPage + pageCount; page++) this.#lose(page)
+      return
+    }
+    if (kind === COMPLETION.ZERO) {
+      for (let page = firstPage; page < firstPage + pageCount; page++) this.#settleZero(page)
+      return
+    }
+    this.#placeRun(firstPage, pageCount, address)
+  }
+
+  /** Places a run, leaving out what the client has removed meanwhile. */
+  #placeRun(firstPage: number, pageCount: number, address: number): void {
+    const placer = this.#placer as Placer
+    let done = 0
+    while (done < pageCount) {
+      const page = firstPage + done
+      if (this.#table.state(page) === PAGE.REMOVED) {
+        done++
+        continue
+      }
+      let run = 1
+      while (done + run < pageCount && this.#table.state(page + run) !== PAGE.REMOVED) run++
+      // A removal that is being read now is marked in a moment; placing waits for that, never the other way.
+      const placed = this.#parts.board.isReading() ? 0 : placer.place(page, run, address + done * this.#pageBytes)
+      for (let i = 0; i < placed; i++) this.#settle(page + i)
+      done += placed
+      if (placed === run) continue
+      if (placed === 0 && placer.status === PLACED.GONE) {
+        this.isClientGone = true
+        return
+      }
+      this.#parts.counters.add(this.#count.again, 1)
+      for (; done < pageCount; done++) this.#deferred.keep(firstPage + done, address + done * this.#pageBytes)
+    }
+  }
+
+  #settle(page: number): void {
+    const table = this.#table
+    if (table.tryMove(page, PAGE.PREFAULTING, PAGE.PRESENT)) {
+      this.#parts.counters.add(this.#count.prefaulted, 1)
+      this.#parts.board.settle(1)
+    } else if (table.tryMove(page, PAGE.PROMOTED, PAGE.PRESENT)) {
+      this.#parts.counters.add(this.#count.prefaulted, 1)
+      this.#parts.counters.add(this.#count.late, 1)
+      this.#parts.board.settle(1)
+      this.#parts.onPromotedDone()
+    }
+  }
+
+  /** A zero page is not placed: it is enough to know, until somebody touches it. */
+  #settleZero(page: number): void {
+    const table = this.#table
+    if (table.tryMove(page, PAGE.PREFAULTING, PAGE.ZERO)) {
+      this.#parts.counters.add(this.#count.zero, 1)
+      this.#parts.board.settle(1)
+      return
+    }
+    if (table.state(page) !== PAGE.PROMOTED) return
+    if ((this.#placer as Placer).placeZero(page, 1) === 0) {
+      this.#deferred.keep(page, 0)
+      return
+    }
+    if (table.tryMove(page, PAGE.PROMOTED, PAGE.PRESENT)) {
+      this.#parts.counters.add(this.#count.zero, 1)
+      this.#parts.board.settle(1)
+      this.#parts.onPromotedDone()
+    }
+  }
+
+  #retryDeferred(): number {
+    if (!this.#deferred.isDue() || this.#parts.board.isReading()) return 0
+    const placer = this.#placer as Placer
+    let done = 0
+    while (this.#deferred.count > 0) {
+      const page = this.#deferred.lastPage()
+      const address = this.#deferred.lastAddress()
+      if (this.#table.state(page) !== PAGE.REMOVED) {
+        const placed = address === 0 ? placer.placeZero(page, 1) : placer.place(page, 1, address)
+        if (placed === 0) {
+          if (placer.status === PLACED.GONE) this.isClientGone = true
+          this.#parts.counters.add(this.#count.again, 1)
+          this.#deferred.backOff()
+          break
+        }
+        this.#settle(page)
+      }
+      this.#deferred.dropLast()
+      done++
+    }
+    return done
+  }
+
+  /** Nothing was posted after all, or it broke: a page nobody waits for is missing again, a promoted one is demand's. */
+  #giveBack(page: number): void {
+    if (this.#table.tryMove(page, PAGE.PREFAULTING, PAGE.MISSING)) return
+    this.#lose(page)
+  }
+
+  #lose(page: number): void {
+    if (this.#table.tryMove(page, PAGE.PREFAULTING, PAGE.LOST)) return
+    if (this.#table.tryMove(page, PAGE.PROMOTED, PAGE.LOST)) this.#parts.onPromotedDone()
+  }
+
+  /** The channel has been opened anew. */
+  replaceChannel(channel: Channel): void {
+    this.#channel = channel
+    this.#bytesShown = 0
+  }
+
+  /** The channel is broken: what was in flight is missing again. */
+  reclaimReads(): void {
+    const free = new Set(this.#freeWork.subarray(0, this.#freeWorkCount))
+    for (let workId = 0; workId < this.#workFirst.length; workId++) {
+      if (free.has(workId) || !this.#placer) continue
+      const first = this.#workFirst[workId] as number
+      const end = first + (this.#workPages[workId] as number)
+      for (let page = first; page < end; page++) this.#giveBack(page)
+    }
+    this.#scannedInVain = 0
+    this.#resetWork()
+  }
+
+  #resetWork(): void {
+    this.#bytesInFlight = 0
+    this.#freeWorkCount = this.#freeWork.length
+    for (let i = 0; i < this.#freeWork.length; i++) this.#freeWork[i] = this.#freeWork.length - 1 - i
+  }
+
+  #showBytes(): void {
+    const bytes = this.#channel.bytesReceived
+    if (bytes === this.#bytesShown) return
+    this.#parts.counters.add(this.#count.bytesReceived, bytes - this.#bytesShown)
+    this.#bytesShown = bytes
+  }
+}

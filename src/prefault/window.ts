@@ -1,0 +1,39 @@
+/**
+ * How many bytes the prefault lane may have in flight. Pure: time is handed in.
+ */
+export interface Window {
+  /** Bytes that may be in flight now. */
+  bytes(demandPending: number, nowNs: number): number
+  /** A read of `bytes` has come back after `rttNs`. */
+  onCompletion(bytes: number, rttNs: number, nowNs: number): void
+}
+
+/** Always the same, demand or not: what other handlers do. For comparison (`bench isolation`, S1). */
+export class FixedWindow implements Window {
+  readonly #bytes: number
+
+  constructor(bytes: number) {
+    this.#bytes = bytes
+  }
+
+  bytes(): number {
+    return this.#bytes
+  }
+
+  onCompletion(): void {}
+}
+
+/** Nothing while a demand fault is pending, `bytesMax` else. */
+export class GatedWindow implements Window {
+  readonly #bytesMax: number
+
+  constructor(bytesMax: number) {
+    this.#bytesMax = bytesMax
+  }
+
+  bytes(demandPending: number): number {
+    return demandPending > 0 ? 0 : this.#bytesMax
+  }
+
+  onCompletion(): void {}
+}
