@@ -17,10 +17,13 @@ export const ERRNO = {
   EFAULT: 14,
   EEXIST: 17,
   EINVAL: 22,
+  EMFILE: 24,
   ENOSPC: 28,
   EPIPE: 32,
   ENOSYS: 38,
+  EPROTOTYPE: 91,
   EADDRINUSE: 98,
+  ECONNABORTED: 103,
   ECONNRESET: 104,
   ENOTCONN: 107,
   ETIMEDOUT: 110,
@@ -93,6 +96,12 @@ export const TCP = {
   CONGESTION: 13,
 } as const
 export const SCM_RIGHTS = 1
+/** Descriptors that one message can carry: SCM_MAX_FD of the kernel, in no header. */
+export const SCM_FDS_MAX = 253
+/** struct sockaddr_un { sa_family_t family; char path[108] } */
+export const SOCKADDR_UN = { BYTES: 110, PATH: 2, PATH_BYTES: 108 } as const
+/** struct ucred { pid_t pid; uid_t uid; gid_t gid } */
+export const UCRED_BYTES = 12
 export const MSG = {
   PEEK: 2,
   DONTWAIT: 0x40,

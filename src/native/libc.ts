@@ -18,6 +18,7 @@ export interface Libc {
   errno(): number
   open(path: string, flags: N, mode: N): N
   close(fd: N): N
+  unlink(path: string): N
   read(fd: N, address: N, bytes: N): N
   write(fd: N, address: N, bytes: N): N
   pread(fd: N, address: N, bytes: N, offset: N): N
@@ -64,6 +65,7 @@ export interface Libc {
 const PROTOTYPES: Record<Exclude<keyof Libc, 'arch' | 'errno'>, string> = {
   open: 'int open(const char *, int, int)',
   close: 'int close(int)',
+  unlink: 'int unlink(const char *)',
   read: 'int64_t read(int, uint64_t, uint64_t)',
   write: 'int64_t write(int, uint64_t, uint64_t)',
   pread: 'int64_t pread(int, uint64_t, uint64_t, int64_t)',
