@@ -23,3 +23,6 @@ export const PARK_MS_MAX = 100
 
 /** Opening a connection, handshake included. */
 export const CONNECT_TIMEOUT_MS = 5000
+
+/** Niceness of the prefault thread: a tenth of the weight of a demand thread or a vCPU, not nothing. */
+export const PREFAULT_NICE = 10

@@ -16,7 +16,8 @@ const READING = 4 * LINE_WORDS
 const DEMAND_BELL = 5 * LINE_WORDS
 const PREFAULT_BELL = 6 * LINE_WORDS
 const DEMAND_DELAY = 7 * LINE_WORDS
-const REGIONS = 8 * LINE_WORDS
+const USERFAULTFD = 8 * LINE_WORDS
+const REGIONS = 9 * LINE_WORDS
 const BOARD_WORDS = REGIONS + REGION_TABLE_WORDS
 
 /** STATE is `epoch * 4 + phase`: an epoch is one client's session. */
@@ -73,9 +74,14 @@ export class Board {
     return Atomics.load(this.#words, STATE) >> 2
   }
 
-  /** Demand agent only. */
-  start(): void {
+  /** Demand agent only: the client's userfaultfd and regions are set. */
+  start(userfaultfd: number): void {
+    Atomics.store(this.#words, USERFAULTFD, userfaultfd)
     Atomics.store(this.#words, STATE, ((this.epoch() + 1) << 2) | PHASE.RUNNING)
+  }
+
+  userfaultfd(): number {
+    return Atomics.load(this.#words, USERFAULTFD)
   }
 
   /** Demand agent only: asks the prefault agent to let go of the client; see isReleased(). */

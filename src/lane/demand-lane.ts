@@ -122,6 +122,15 @@ export class DemandLane implements CompletionSink, FaultSink {
     return this.#deferred.count > 0 || this.#failed.count > 0
   }
 
+  /** True when a promoted page has come, or was lost, since the last turn. */
+  hasPromotedNews(): boolean {
+    for (let i = 0; i < this.#promoted.count; i++) {
+      const state = this.#table.state(this.#promoted.pageAt(i))
+      if (state !== PAGE.PROMOTED && state !== PAGE.DEMANDED) return true
+    }
+    return false
+  }
+
   get demandDelayUs(): number {
     return this.#smoothedUs
   }
@@ -177,9 +186,11 @@ export class DemandLane implements CompletionSink, FaultSink {
           return
         case PAGE.DEMANDED:
         case PAGE.PROMOTED:
-        case PAGE.LOST:
           this.#counters.add(this.#count.joined, 1)
           return
+        case PAGE.LOST:
+          table.tryMove(page, PAGE.LOST, PAGE.MISSING) // Prefault could not have it; now somebody needs it.
+          continue
         case PAGE.ZERO:
         case PAGE.REMOVED:
           this.#placeZero(page)
@@ -326,12 +337,12 @@ export class DemandLane implements CompletionSink, FaultSink {
       const startNs = this.#promoted.firstTimeNs()
       this.#promoted.dropFirst()
       const state = this.#table.state(page)
-      if (state === PAGE.PROMOTED) {
+      if (state === PAGE.PROMOTED || state === PAGE.DEMANDED) {
         this.#promoted.add(page, startNs)
       } else if (state === PAGE.LOST) {
         this.#table.tryMove(page, PAGE.LOST, PAGE.MISSING)
         if (this.#table.tryMove(page, PAGE.MISSING, PAGE.DEMANDED)) this.#backlog.add(page, startNs)
-        else this.onFault(page)
+        else this.#promoted.add(page, startNs)
         done++
       } else {
         if (state === PAGE.REMOVED) this.#placeZero(page)

@@ -27,6 +27,11 @@ export class PageQueue {
     this.#count++
   }
 
+  /** The page at a place in the queue, 0 being the first. */
+  pageAt(place: number): number {
+    return this.#pages[(this.#head + place) % this.capacity] as number
+  }
+
   firstPage(): number {
     return this.#pages[this.#head] as number
   }

@@ -18,6 +18,8 @@ import type { PrefaultCounter } from './stats.ts'
 const COMPLETIONS_PER_TURN_MAX = 4
 const READS_PER_TURN_MAX = 4
 const DEFERRED_PAGES = 256
+/** About 10 µs of looking whether the demand agent is still reading events. */
+const READING_LOOKS_MAX = 1000
 /** Pages looked at in one turn for one that is missing: about 50 µs of scanning. */
 const SCAN_PAGES_MAX = 1 << 16
 
@@ -215,7 +217,7 @@ export class PrefaultLane implements CompletionSink {
       let run = 1
       while (done + run < pageCount && this.#table.state(page + run) !== PAGE.REMOVED) run++
       // A removal that is being read now is marked in a moment; placing waits for that, never the other way.
-      const placed = this.#parts.board.isReading() ? 0 : placer.place(page, run, address + done * this.#pageBytes)
+      const placed = this.#isReadingForLong() ? 0 : placer.place(page, run, address + done * this.#pageBytes)
       for (let i = 0; i < placed; i++) this.#settle(page + i)
       done += placed
       if (placed === run) continue
@@ -226,6 +228,12 @@ export class PrefaultLane implements CompletionSink {
       this.#parts.counters.add(this.#count.again, 1)
       for (; done < pageCount; done++) this.#deferred.keep(firstPage + done, address + done * this.#pageBytes)
     }
+  }
+
+  /** Waits out a read of events, which takes about a microsecond; true when its thread seems to have lost the processor. */
+  #isReadingForLong(): boolean {
+    for (let look = 0; look < READING_LOOKS_MAX; look++) if (!this.#parts.board.isReading()) return false
+    return true
   }
 
   #settle(page: number): void {

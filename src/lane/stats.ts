@@ -28,6 +28,8 @@ export const PREFAULT_COUNTERS = [
   'reads',
   'gated',
   'reconnects',
+  /** Microseconds from the first read of a session to its last completion. */
+  'activeUs',
 ] as const
 
 export type DemandCounter = (typeof DEMAND_COUNTERS)[number]

@@ -37,3 +37,27 @@ export class GatedWindow implements Window {
 
   onCompletion(): void {}
 }
+
+/** CRIU's: nothing while a demand is outstanding, one run at a time, longer with every quiet step, short again after a fault. */
+export class GrowingWindow implements Window {
+  readonly #start: number
+  readonly #step: number
+  readonly #max: number
+  #limit: number
+
+  constructor(start: number, step: number, max: number) {
+    this.#start = start
+    this.#step = step
+    this.#max = max
+    this.#limit = start
+  }
+
+  bytes(demandPending: number): number {
+    if (demandPending > 0) this.#limit = this.#start
+    return demandPending > 0 ? 0 : this.#limit
+  }
+
+  onCompletion(): void {
+    this.#limit = Math.min(this.#limit + this.#step, this.#max)
+  }
+}

@@ -1,0 +1,40 @@
+import { type Command, Option } from 'commander'
+import { serve } from '../daemon/serve.ts'
+import { WAIT_MODES, type WaitMode } from '../workers/wait.ts'
+import { onceStopped, say } from './signals.ts'
+import { formatSize, parseSize } from './values.ts'
+
+interface Flags {
+  image?: string
+  synthetic?: number
+  listen: string
+  wait: WaitMode
+}
+
+export function addServe(program: Command): void {
+  program
+    .command('serve')
+    .description('a page source: serves one frozen memory image to any number of destinations')
+    .option('--image <file>', 'memory image, its size a multiple of 4096')
+    .option('--synthetic <size>', 'an image made up here, every page different, e.g. 256MiB', parseSize)
+    .option('--listen <url>', 'where destinations dial', 'tcp://127.0.0.1:0')
+    .addOption(new Option('--wait <mode>', 'how the source waits for requests').choices(WAIT_MODES).default('adaptive'))
+    .action(async (flags: Flags, command: Command) => {
+      if ((flags.image === undefined) === (flags.synthetic === undefined)) {
+        command.error('error: exactly one of --image FILE and --synthetic SIZE is needed', { exitCode: 2 })
+      }
+      const serving = await serve({
+        ...(flags.image === undefined ? {} : { image: flags.image }),
+        ...(flags.synthetic === undefined ? {} : { synthetic: flags.synthetic }),
+        listen: flags.listen,
+        wait: flags.wait,
+        onRefused: (reason) => say(`refused ${reason}`),
+        onFailed: (error) => {
+          say(`faultlane: ${error.message}`)
+          process.exit(1)
+        },
+      })
+      onceStopped(() => serving.close())
+      say(`ready ${serving.url} image ${serving.imageId} ${formatSize(serving.bytes)}`)
+    })
+}

@@ -1,0 +1,48 @@
+/** Reads what a user types: sizes, durations, choices. Each refusal names the value and what would be right. */
+import { InvalidArgumentError } from 'commander'
+
+const SIZE_UNITS: Record<string, number> = {
+  '': 1,
+  B: 1,
+  KiB: 2 ** 10,
+  MiB: 2 ** 20,
+  GiB: 2 ** 30,
+  TiB: 2 ** 40,
+  KB: 1e3,
+  MB: 1e6,
+  GB: 1e9,
+}
+
+/** `256MiB` → bytes. */
+export function parseSize(text: string): number {
+  const match = /^(\d+(?:\.\d+)?)\s*([A-Za-z]*)$/.exec(text)
+  const unit = SIZE_UNITS[match?.[2] ?? '?']
+  const bytes = unit === undefined ? Number.NaN : Number(match?.[1]) * unit
+  if (!Number.isSafeInteger(bytes) || bytes <= 0) throw new InvalidArgumentError('expected a size like 4096, 64KiB or 2GiB.')
+  return bytes
+}
+
+const DURATION_UNITS: Record<string, number> = { ns: 1, us: 1e3, ms: 1e6, s: 1e9 }
+
+/** `50us` → nanoseconds. */
+export function parseDuration(text: string): number {
+  const match = /^(\d+(?:\.\d+)?)\s*(ns|us|ms|s)$/.exec(text)
+  if (text === '0') return 0
+  if (!match) throw new InvalidArgumentError('expected a duration like 50us, 3ms or 1s.')
+  return Number(match[1]) * (DURATION_UNITS[match[2] as string] as number)
+}
+
+export function parseCount(text: string): number {
+  const count = Number(text)
+  if (!Number.isSafeInteger(count) || count < 1) throw new InvalidArgumentError('expected a whole number of at least 1.')
+  return count
+}
+
+/** 1234567 → `1.2 MiB`. */
+export function formatSize(bytes: number): string {
+  for (const unit of ['GiB', 'MiB', 'KiB'] as const) {
+    const size = SIZE_UNITS[unit] as number
+    if (bytes >= size) return `${Number((bytes / size).toFixed(1))} ${unit}`
+  }
+  return `${bytes} B`
+}

@@ -1,0 +1,137 @@
+/**
+ * A fault handler: learns the source's image, starts the demand agent (and the prefault agent), and closes them in
+ * reverse. One attachment serves one client at a time; a process may hold several.
+ */
+import { FaultlaneError } from '../errors.ts'
+import { allocateBoard } from '../lane/board.ts'
+import type { AgentEvent, LossPolicy } from '../lane/demand-agent.ts'
+import { DEMAND_COUNTERS, PREFAULT_COUNTERS } from '../lane/stats.ts'
+import { EventFd } from '../native/event-fd.ts'
+import { SCHEDULINGS, type SchedulingName } from '../prefault/schedulings.ts'
+import { Counters } from '../ring/counters.ts'
+import { Doorbell } from '../ring/doorbell.ts'
+import { LatencyHistogram } from '../ring/histogram.ts'
+import { Board } from '../lane/board.ts'
+import type { AttachPlan, WorkerMessage } from '../workers/plans.ts'
+import { type RunningWorker, spawnWorker } from '../workers/spawn.ts'
+import { loadTransport } from '../workers/transports.ts'
+import type { WaitMode } from '../workers/wait.ts'
+import { resolveUrl } from './resolve-url.ts'
+
+export interface AttachOptions {
+  /** Unix socket on which the client hands over its userfaultfd. */
+  readonly socket: string
+  /** URL of the page source. */
+  readonly source: string
+  readonly prefault?: 'off' | 'sequential'
+  readonly wait?: WaitMode
+  readonly onLoss?: LossPolicy
+  /** Goes on listening after a client has ended. */
+  readonly keep?: boolean
+  /** Bytes of the client's pages: 4096, or 2 MiB for hugetlb. */
+  readonly pageSize?: number
+  readonly scheduling?: SchedulingName
+  /** File URL of a third party's transport module. */
+  readonly transport?: string
+  readonly onEvent?: (event: AgentEvent) => void
+  readonly onFailed?: (error: FaultlaneError) => void
+}
+
+/** What has been done so far for the client of the moment. */
+export interface AttachProgress {
+  readonly remaining: number
+  readonly pending: number
+  readonly demanded: number
+  readonly prefaulted: number
+}
+
+export interface Attachment {
+  readonly pageCount: number
+  readonly pageSize: number
+  readonly imageId: string
+  progress(): AttachProgress
+  /** Resolves when the demand agent has ended: after its only client, or after close(). */
+  readonly ended: Promise<void>
+  close(): Promise<void>
+}
+
+export async function attach(options: AttachOptions): Promise<Attachment> {
+  const sourceUrl = await resolveUrl(options.source)
+  const pageBytes = options.pageSize ?? 4096
+  const transport = await loadTransport(sourceUrl, options.transport)
+  const info = transport.describe(sourceUrl, { pageSize: pageBytes })
+  const prefault = options.prefault ?? 'sequential'
+  const scheduling = options.scheduling ?? 'S2'
+  const demandEvent = new EventFd()
+  const prefaultEvent = new EventFd()
+  const memory = allocateBoard()
+  const plan: AttachPlan = {
+    socketPath: options.socket,
+    sourceUrl,
+    transportModule: options.transport,
+    pageBytes,
+    wait: options.wait ?? 'adaptive',
+    scheduling,
+    prefault,
+    onLoss: options.onLoss ?? 'wait',
+    keep: options.keep ?? false,
+    pageCount: info.pageCount,
+    imageId: info.imageId,
+    dataExtents: info.dataExtents,
+    table: new SharedArrayBuffer(info.pageCount),
+    board: memory,
+    demandCounters: Counters.allocate(DEMAND_COUNTERS.length),
+    prefaultCounters: Counters.allocate(PREFAULT_COUNTERS.length),
+    stalls: LatencyHistogram.allocate(),
+    demandBellFd: demandEvent.fd,
+    prefaultBellFd: prefaultEvent.fd,
+  }
+  const onMessage = (message: WorkerMessage) => {
+    if (message.kind === 'agent') options.onEvent?.(message.event)
+    if (message.kind === 'failed') options.onFailed?.(new FaultlaneError(message.failure))
+  }
+  const workers: RunningWorker[] = []
+  const board = new Board(memory)
+  const bells = [
+    board.prefaultBell({ signal: () => prefaultEvent.signal(), sleep: () => {} }),
+    board.demandBell({ signal: () => demandEvent.signal(), sleep: () => {} }),
+  ] as const
+  const [prefaultBell, demandBell]: readonly [Doorbell, Doorbell] = bells
+  // Demand first, while the prefault agent can still let go; then prefault; then what they shared.
+  const stop = async () => {
+    demandBell.stop()
+    await workers[0]?.ended
+    prefaultBell.stop()
+    await Promise.all(workers.map((worker) => worker.ended))
+    demandEvent.close()
+    prefaultEvent.close()
+  }
+  workers.push(spawnWorker('demand', plan, onMessage))
+  if (prefault !== 'off' && !SCHEDULINGS[scheduling].isShared) workers.push(spawnWorker('prefault', plan, onMessage))
+  try {
+    await Promise.all(workers.map((worker) => worker.ready))
+  } catch (error) {
+    await stop()
+    throw error
+  }
+  const demand = new Counters(DEMAND_COUNTERS, plan.demandCounters)
+  const prefaulted = new Counters(PREFAULT_COUNTERS, plan.prefaultCounters)
+  let closing: Promise<void> | undefined
+  const close = () => {
+    closing ??= stop()
+    return closing
+  }
+  return {
+    pageCount: info.pageCount,
+    pageSize: pageBytes,
+    imageId: info.imageId,
+    progress: () => ({
+      remaining: board.remaining(),
+      pending: board.pending(),
+      demanded: demand.read(demand.indexOf('demanded')),
+      prefaulted: prefaulted.read(prefaulted.indexOf('prefaulted')),
+    }),
+    ended: (workers[0] as RunningWorker).ended.then(close),
+    close,
+  }
+}

@@ -1,0 +1,80 @@
+/** A page source: opens the image, starts the thread that serves it, and closes both in reverse. */
+import { FaultlaneError } from '../errors.ts'
+import { Image } from '../memory/image.ts'
+import { EventFd } from '../native/event-fd.ts'
+import { Doorbell } from '../ring/doorbell.ts'
+import type { ServePlan, WorkerMessage } from '../workers/plans.ts'
+import { spawnWorker } from '../workers/spawn.ts'
+import type { WaitMode } from '../workers/wait.ts'
+import { resolveUrl } from './resolve-url.ts'
+import { makeSyntheticImage } from './synthetic-image.ts'
+
+export interface ServeOptions {
+  /** Path of a memory image; its size a multiple of 4096. Exactly one of `image` and `synthetic`. */
+  readonly image?: string
+  /** Bytes of a synthetic image in the pattern of `pagebase image`. */
+  readonly synthetic?: number
+  /** `tcp://HOST:PORT` (port 0: any free one), or another transport's URL. */
+  readonly listen: string
+  readonly wait?: WaitMode
+  /** Told who was turned away and why. */
+  readonly onRefused?: (reason: string) => void
+  /** Told when the source can go on no longer. */
+  readonly onFailed?: (error: FaultlaneError) => void
+}
+
+export interface Serving {
+  /** What destinations dial. */
+  readonly url: string
+  readonly imageId: string
+  readonly bytes: number
+  close(): Promise<void>
+}
+
+/** Starts a source. Throws IMAGE_UNREADABLE, IMAGE_GEOMETRY, ADDRESS_IN_USE, BAD_ARGUMENT. */
+export async function serve(options: ServeOptions): Promise<Serving> {
+  if ((options.image === undefined) === (options.synthetic === undefined)) {
+    throw new FaultlaneError({
+      code: 'BAD_ARGUMENT',
+      what: 'image of the source',
+      got: options.image === undefined ? 'none' : 'two',
+      expected: 'exactly one of image and synthetic',
+    })
+  }
+  const url = await resolveUrl(options.listen)
+  const image = options.image !== undefined ? Image.open(options.image) : await makeSyntheticImage(options.synthetic ?? 0)
+  const event = new EventFd()
+  const bell = Doorbell.allocate()
+  const plan: ServePlan = { url, image: image.description, wait: options.wait ?? 'adaptive', bell, bellFd: event.fd }
+  const onMessage = (message: WorkerMessage) => {
+    if (message.kind === 'refused-peer') options.onRefused?.(message.reason)
+    if (message.kind === 'failed') options.onFailed?.(new FaultlaneError(message.failure))
+  }
+  const worker = spawnWorker('source', plan, onMessage)
+  const release = () => {
+    event.close()
+    image.close()
+  }
+  try {
+    const ready = await worker.ready
+    const doorbell = new Doorbell(bell, 0, { signal: () => event.signal(), sleep: () => {} })
+    let closing: Promise<void> | undefined
+    return {
+      url: ready.url ?? url,
+      imageId: image.description.id,
+      bytes: image.description.bytes,
+      close() {
+        closing ??= (async () => {
+          doorbell.stop()
+          await worker.ended
+          release()
+        })()
+        return closing
+      },
+    }
+  } catch (error) {
+    release()
+    throw error
+  }
+}
+

@@ -1,0 +1,403 @@
+/**
+ * The demand agent: one thread that takes a client in, answers its faults until its memory is complete or it is
+ * gone, and lets go. Owns the client's descriptors, the demand lane and the session's phase on the board.
+ */
+import type { Clock } from '../clock.ts'
+import { FaultlaneError } from '../errors.ts'
+import { type Handshake, HandshakeReceiver, isClientGone } from '../fault/handshake.ts'
+import { UffdFaults } from '../fault/uffd-faults.ts'
+import { UffdPlacer } from '../fault/uffd-placer.ts'
+import { Userfaultfd } from '../fault/userfaultfd.ts'
+import { PAGE, type PageTable } from '../memory/page-table.ts'
+import { POLL } from '../native/abi.ts'
+import { NativeBuffer } from '../native/buffer.ts'
+import type { EventFd } from '../native/event-fd.ts'
+import { libc } from '../native/libc.ts'
+import { PollSet } from '../native/poll-set.ts'
+import type { UnixListener } from '../native/unix-socket.ts'
+import type { Counters } from '../ring/counters.ts'
+import type { Doorbell } from '../ring/doorbell.ts'
+import type { LatencyHistogram } from '../ring/histogram.ts'
+import type { Channel } from '../transport/transport.ts'
+import type { Board } from './board.ts'
+import { PHASE } from './board.ts'
+import type { DemandLane } from './demand-lane.ts'
+import type { PrefaultLane } from './prefault-lane.ts'
+import type { SessionEnd, SessionReport } from './session-report.ts'
+import type { DemandCounter, PrefaultCounter } from './stats.ts'
+
+const SLOT_BELL = 0
+const SLOT_SOCKET = 1
+const SLOT_FAULTS = 2
+const SLOT_CHANNEL = 3
+/** While turns follow each other without a park, poll(2) is asked for the rare events this often. */
+const TURNS_PER_LOOK = 256
+const RECONNECT_MS = 100
+const RECONNECT_TIMEOUT_MS = 50
+const SIGKILL = 9
+
+export type LossPolicy = 'wait' | 'kill'
+
+/** What the agent tells its process. Plain data: it crosses a thread. */
+export type AgentEvent =
+  | { readonly kind: 'client'; readonly pid: number; readonly pages: number; readonly regions: number }
+  | { readonly kind: 'refused'; readonly reason: string }
+  | { readonly kind: 'ended'; readonly report: SessionReport }
+  | { readonly kind: 'source-lost'; readonly reason: string }
+  | { readonly kind: 'source-back' }
+  | { readonly kind: 'page-error'; readonly pages: number }
+
+export interface DemandAgentParts {
+  readonly listener: UnixListener
+  readonly table: PageTable
+  readonly board: Board
+  readonly lane: DemandLane
+  /** Set when prefault shares the demand connection and thread (the naive way). */
+  readonly sharedPrefault: PrefaultLane | undefined
+  /** A prefault agent runs in a thread of its own. */
+  readonly hasPrefaultAgent: boolean
+  /** Opens the demand channel anew; throws while the source is away. */
+  readonly reopen: () => Channel
+  readonly channel: Channel
+  readonly holes: Uint32Array | null
+  readonly bell: EventFd
+  readonly doorbell: Doorbell
+  readonly prefaultBell: Doorbell | undefined
+  readonly clock: Clock
+  readonly onLoss: LossPolicy
+  readonly keep: boolean
+  readonly counters: Counters<DemandCounter>
+  readonly prefaultCounters: Counters<PrefaultCounter>
+  readonly stalls: LatencyHistogram
+  readonly notify: (event: AgentEvent) => void
+}
+
+interface Session {
+  readonly handshake: Handshake
+  readonly uffd: Userfaultfd
+  readonly startedNs: number
+  readonly pagesTotal: number
+  readonly holePages: number
+  readonly demandBefore: Record<DemandCounter, number>
+  readonly prefaultBefore: Record<PrefaultCounter, number>
+  end: SessionEnd | undefined
+}
+
+export class DemandAgent {
+  readonly role = 'demand'
+  /** The agent has done its work: without `keep`, after its first client. */
+  isFinished = false
+  readonly #parts: DemandAgentParts
+  readonly #poll = new PollSet(4)
+  readonly #scratch = new NativeBuffer(4096)
+  #channel: Channel
+  #receiver: HandshakeReceiver | undefined
+  #session: Session | undefined
+  #turn = 0
+  #lookAtFaults = true
+  #lookAtChannel = true
+  #lookAtSocket = true
+  #isChannelBroken = false
+  #reconnectAtNs = 0
+  #stallsBefore: ReturnType<LatencyHistogram['snapshot']>
+
+  constructor(parts: DemandAgentParts) {
+    this.#parts = parts
+    this.#channel = parts.channel
+    this.#stallsBefore = parts.stalls.snapshot()
+    this.#poll.set(SLOT_BELL, parts.bell.fd, POLL.IN)
+    this.#watch()
+  }
+
+  get hasSession(): boolean {
+    return this.#session !== undefined
+  }
+
+  /** Reads in flight or a fault just answered: a reply or a fault may be due within microseconds. */
+  get isReplyDue(): boolean {
+    return this.#parts.lane.readsInFlight > 0
+  }
+
+  get demandDelayUs(): number {
+    return this.#parts.lane.demandDelayUs
+  }
+
+  doWork(): number {
+    const session = this.#session
+    if (!session) return this.#takeClient()
+    if (session.end) return this.#letGo(session)
+    if ((++this.#turn & (TURNS_PER_LOOK - 1)) === 0) this.#wait(0)
+    let work = 0
+    try {
+      if (this.#isChannelBroken) work += this.#reconnect()
+      work += this.#parts.lane.doWork(this.#lookAtChannel && !this.#isChannelBroken, this.#lookAtFaults)
+      if (this.#parts.sharedPrefault && !this.#isChannelBroken) work += this.#parts.sharedPrefault.doWork()
+    } catch (error) {
+      this.#onChannelError(error)
+      work++
+    }
+    this.#lookAtFaults = true
+    this.#lookAtChannel = true
+    if (this.#parts.board.remaining() === 0) this.#end('complete')
+    else if (this.#parts.lane.isClientGone || this.#parts.sharedPrefault?.isClientGone) this.#end('client-gone')
+    else if (this.#lookAtSocket) {
+      this.#lookAtSocket = false
+      if (isClientGone(session.handshake.socket, this.#scratch)) this.#end('client-gone')
+    }
+    return work
+  }
+
+  hasNews(): boolean {
+    const { board, lane } = this.#parts
+    const session = this.#session
+    if (!session) return false
+    if (session.end) return !this.#parts.hasPrefaultAgent || board.isReleased()
+    return board.remaining() === 0 || lane.hasPromotedNews()
+  }
+
+  /** Sleeps until something may be to do. What poll(2) has not announced, the next turn does not ask for. */
+  park(timeoutMs: number): void {
+    const { lane, sharedPrefault } = this.#parts
+    let ms = timeoutMs
+    if (this.#session) {
+      if (lane.hasOwnWork || sharedPrefault?.hasOwnWork || this.#isChannelBroken ) ms = Math.min(ms, 1)
+      if (!this.#isChannelBroken && this.#channel.armForPark()) ms = 0
+      if (sharedPrefault && !sharedPrefault.isDrained && lane.pending === 0) ms = 0
+    }
+    this.#wait(ms)
+  }
+
+  #wait(timeoutMs: number): void {
+    if (!this.#isChannelBroken) this.#poll.set(SLOT_CHANNEL, this.#channel.pollFd, this.#channel.pollEvents)
+    const ready = this.#poll.wait(timeoutMs)
+    if (ready > 0 && this.#poll.revents(SLOT_BELL) !== 0) this.#parts.bell.drain()
+    if (this.#poll.revents(SLOT_SOCKET) !== 0) this.#lookAtSocket = true
+    if (timeoutMs === 0) return
+    this.#lookAtFaults = this.#poll.revents(SLOT_FAULTS) !== 0
+    this.#lookAtChannel = this.#poll.revents(SLOT_CHANNEL) !== 0 || this.#channel.pollFd === -1
+    if (this.#lookAtChannel && this.#parts.lane.readsInFlight === 0 && this.#session) this.#checkIdleChannel()
+  }
+
+  /** The channel became readable with nothing asked for: the source has closed it. */
+  #checkIdleChannel(): void {
+    if (this.#isChannelBroken) return
+    try {
+      this.#channel.poll(this.#parts.lane, 1)
+    } catch (error) {
+      this.#onChannelError(error)
+    }
+  }
+
+  #watch(): void {
+    const handshake = this.#session?.handshake
+    this.#poll.set(SLOT_SOCKET, handshake?.socket ?? this.#receiver?.socket ?? this.#parts.listener.fd, POLL.IN)
+    this.#poll.set(SLOT_FAULTS, handshake?.userfaultfd ?? -1, POLL.IN)
+    this.#poll.set(SLOT_CHANNEL, this.#session && !this.#isChannelBroken ? this.#channel.pollFd : -1, POLL.IN)
+  }
+
+  #takeClient(): number {
+    if (!this.#receiver) {
+      const socket = this.#parts.listener.tryAccept()
+      if (socket < 0) return 0
+      const info = this.#channel.info
+      this.#receiver = new HandshakeReceiver(socket, info.pageCount * info.pageSize, this.#parts.clock)
+      this.#watch()
+    }
+    try {
+      const handshake = this.#receiver.step()
+      if (handshake === 'waiting') return 0
+      this.#receiver = undefined
+      this.#begin(handshake)
+    } catch (error) {
+      this.#receiver?.close()
+      this.#receiver = undefined
+      this.#watch()
+      if (!(error instanceof FaultlaneError)) throw error
+      this.#parts.notify({ kind: 'refused', reason: error.message })
+    }
+    return 1
+  }
+
+  #begin(handshake: Handshake): void {
+    const { table, board, lane, sharedPrefault, clock, holes } = this.#parts
+    const pageBytes = this.#channel.info.pageSize
+    if (handshake.pageSize !== pageBytes) {
+      libc().close(handshake.socket)
+      libc().close(handshake.userfaultfd)
+      throw new FaultlaneError({
+        code: 'GEOMETRY_MISMATCH',
+        what: `the client's page size`,
+        got: `${handshake.pageSize} bytes`,
+        expected: `${pageBytes} bytes (start attach with --page-size ${handshake.pageSize})`,
+      })
+    }
+    const regions = handshake.regions.map((region) => ({
+      baseHi: region.baseHi,
+      baseLo: region.baseLo,
+      firstPage: region.offset / pageBytes,
+      pageCount: region.bytes / pageBytes,
+    }))
+    const pagesTotal = regions.reduce((sum, region) => sum + region.pageCount, 0)
+    if (pagesTotal < table.pageCount) table.reset(0, table.pageCount, PAGE.OUTSIDE)
+    let holePages = 0
+    for (const { firstPage, pageCount } of regions) {
+      holePages += resetRegion(table, firstPage, pageCount, holes)
+    }
+    board.regions.set(pageBytes, regions)
+    board.setRemaining(pagesTotal - holePages)
+    board.setPending(0)
+    const uffd = new Userfaultfd(handshake.userfaultfd)
+    const { words, index } = board.readingWord
+    lane.begin(new UffdFaults(uffd, board.regions, words, index), new UffdPlacer(uffd, board.regions))
+    sharedPrefault?.begin(new UffdPlacer(uffd, board.regions))
+    this.#session = {
+      handshake,
+      uffd,
+      startedNs: clock.nowNs(),
+      pagesTotal,
+      holePages,
+      demandBefore: this.#parts.counters.snapshot(),
+      prefaultBefore: this.#parts.prefaultCounters.snapshot(),
+      end: undefined,
+    }
+    this.#stallsBefore = this.#parts.stalls.snapshot()
+    board.start(handshake.userfaultfd)
+    this.#parts.prefaultBell?.wake()
+    this.#lookAtFaults = true
+    this.#watch()
+    this.#parts.notify({ kind: 'client', pid: handshake.clientPid, pages: pagesTotal, regions: regions.length })
+  }
+
+  /** Ends the session; the descriptors are closed once the prefault agent has let go of them. */
+  #end(end: SessionEnd): void {
+    const session = this.#session
+    if (!session || session.end) return
+    session.end = end
+    this.#parts.board.stop()
+    this.#parts.prefaultBell?.wake()
+  }
+
+  #letGo(session: Session): number {
+    const { board, lane, sharedPrefault, keep, notify } = this.#parts
+    if (this.#parts.hasPrefaultAgent && !board.isReleased()) return 0
+    const end = session.end as SessionEnd
+    const { handshake, uffd } = session
+    if (end === 'complete') {
+      for (let i = 0; i < board.regions.count; i++) {
+        const region = board.regions.entry(i)
+        uffd.unregister(region.baseHi, region.baseLo, region.pageCount * board.regions.pageBytes)
+      }
+    }
+    const report = this.#report(session, end)
+    lane.end()
+    sharedPrefault?.end()
+    libc().close(handshake.userfaultfd)
+    libc().close(handshake.socket)
+    board.idle()
+    this.#session = undefined
+    this.#watch()
+    notify({ kind: 'ended', report })
+    if (!keep) this.isFinished = true
+    return 1
+  }
+
+  #report(session: Session, end: SessionEnd): SessionReport {
+    const since = <Name extends string>(now: Record<Name, number>, before: Record<Name, number>) =>
+      Object.fromEntries(
+        Object.entries(now).map(([name, value]) => [name, (value as number) - before[name as Name]]),
+      ) as Record<Name, number>
+    const stalls = this.#parts.stalls.snapshot().since(this.#stallsBefore)
+    return {
+      end,
+      elapsedMs: (this.#parts.clock.nowNs() - session.startedNs) / 1e6,
+      pageBytes: this.#channel.info.pageSize,
+      pagesTotal: session.pagesTotal,
+      pagesRemaining: this.#parts.board.remaining(),
+      holePages: session.holePages,
+      demand: since(this.#parts.counters.snapshot(), session.demandBefore),
+      prefault: since(this.#parts.prefaultCounters.snapshot(), session.prefaultBefore),
+      stallNs: {
+        count: stalls.count,
+        p50: stalls.percentileNs(50),
+        p90: stalls.percentileNs(90),
+        p99: stalls.percentileNs(99),
+        p999: stalls.percentileNs(99.9),
+        max: stalls.maxNs,
+      },
+    }
+  }
+
+  #onChannelError(error: unknown): void {
+    if (!(error instanceof FaultlaneError)) throw error
+    if (this.#isChannelBroken) return
+    this.#isChannelBroken = true
+    this.#channel.close()
+    this.#parts.lane.reclaimReads()
+    this.#parts.sharedPrefault?.reclaimReads()
+    this.#parts.notify({ kind: 'source-lost', reason: error.message })
+    this.#reconnectAtNs = this.#parts.clock.nowNs()
+    if (this.#parts.onLoss === 'kill' && this.#session) {
+      libc().kill(this.#session.handshake.clientPid, SIGKILL)
+      this.#end('source-lost')
+    }
+    this.#watch()
+  }
+
+  /** Asks for the source again and again: whoever touches a missing page waits, and never sees a wrong byte. */
+  #reconnect(): number {
+    if (this.#parts.clock.nowNs() < this.#reconnectAtNs) return 0
+    try {
+      const channel = this.#parts.reopen()
+      if (channel.info.imageId !== this.#channel.info.imageId) {
+        channel.close()
+        throw new FaultlaneError({
+          code: 'GEOMETRY_MISMATCH',
+          what: 'image of the source that came back',
+          got: channel.info.imageId,
+          expected: this.#channel.info.imageId,
+        })
+      }
+      this.#channel = channel
+      this.#parts.lane.replaceChannel(channel)
+      this.#isChannelBroken = false
+      this.#watch()
+      this.#parts.notify({ kind: 'source-back' })
+      return 1
+    } catch (error) {
+      if (!(error instanceof FaultlaneError)) throw error
+      this.#reconnectAtNs = this.#parts.clock.nowNs() + RECONNECT_MS * 1e6
+      return 0
+    }
+  }
+
+  /** Told to stop: ends the session as it is. The client's missing pages stay missing. */
+  stop(): void {
+    this.#receiver?.close()
+    const session = this.#session
+    if (session && this.#parts.board.phase() === PHASE.RUNNING) this.#end('stopped')
+    for (let wait = 0; this.#session && wait < 200; wait++) if (this.doWork() === 0) this.#poll.wait(1)
+    this.#channel.close()
+    this.#parts.listener.close()
+  }
+}
+
+export { RECONNECT_TIMEOUT_MS }
+
+/** Sets a region's pages: MISSING where data may be, ZERO in holes. How many are zero. */
+function resetRegion(table: PageTable, firstPage: number, pageCount: number, dataExtents: Uint32Array | null): number {
+  if (!dataExtents) {
+    table.reset(firstPage, pageCount, PAGE.MISSING)
+    return 0
+  }
+  table.reset(firstPage, pageCount, PAGE.ZERO)
+  const end = firstPage + pageCount
+  let data = 0
+  for (let i = 0; i < dataExtents.length; i += 2) {
+    const from = Math.max(firstPage, dataExtents[i] as number)
+    const to = Math.min(end, (dataExtents[i] as number) + (dataExtents[i + 1] as number))
+    if (from >= to) continue
+    table.reset(from, to - from, PAGE.MISSING)
+    data += to - from
+  }
+  return pageCount - data
+}

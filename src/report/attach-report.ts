@@ -1,0 +1,94 @@
+/** What `attach --json` writes: the figures of one client's session in the field's words. */
+import type { SessionEnd, SessionReport } from '../lane/session-report.ts'
+
+export interface AttachReport {
+  readonly end: SessionEnd
+  readonly pages: {
+    readonly total: number
+    /** Brought by the demand lane, with content. */
+    readonly demanded: number
+    /** Brought by the prefault lane, with content. */
+    readonly prefaulted: number
+    /** Known to be zero: holes of the image, and pages the source answered with "zero". */
+    readonly zero: number
+    /** Given back by the client (UFFD_EVENT_REMOVE). */
+    readonly removed: number
+    readonly hedged: number
+    /** Came twice without being hedged: a fault of ours. */
+    readonly duplicate: number
+    readonly remaining: number
+  }
+  /** Page bytes over all channels, without headers. */
+  readonly bytes_received: number
+  /** From reading the fault to the page being placed, microseconds. */
+  readonly demand_us: {
+    readonly count: number
+    readonly p50: number
+    readonly p90: number
+    readonly p99: number
+    readonly p999: number
+    readonly max: number
+  }
+  readonly prefault: {
+    /** There before anybody asked. Touches of a present page cannot be seen, so this is an upper bound. */
+    readonly useful: number
+    /** Asked for while in flight. */
+    readonly late: number
+    readonly mb_per_s: number
+  }
+  readonly promoted: number
+  readonly spurious: number
+  readonly errors: number
+  readonly elapsed_ms: number
+  readonly transport: string
+  readonly wait: string
+  readonly scheduling: string
+  readonly node: string
+}
+
+export interface ReportContext {
+  readonly transport: string
+  readonly wait: string
+  readonly scheduling: string
+  readonly node: string
+}
+
+const round = (value: number, digits: number) => Number(value.toFixed(digits))
+
+export function attachReport(report: SessionReport, context: ReportContext): AttachReport {
+  const { demand, prefault, stallNs } = report
+  const us = (ns: number) => round(ns / 1000, 1)
+  const activeUs = prefault.activeUs
+  return {
+    end: report.end,
+    pages: {
+      total: report.pagesTotal,
+      demanded: demand.demanded,
+      prefaulted: prefault.prefaulted,
+      zero: report.holePages + demand.zero + prefault.zero,
+      removed: demand.removed,
+      hedged: demand.hedged,
+      duplicate: demand.duplicate + prefault.duplicate,
+      remaining: report.pagesRemaining,
+    },
+    bytes_received: demand.bytesReceived + prefault.bytesReceived,
+    demand_us: {
+      count: stallNs.count,
+      p50: us(stallNs.p50),
+      p90: us(stallNs.p90),
+      p99: us(stallNs.p99),
+      p999: us(stallNs.p999),
+      max: us(stallNs.max),
+    },
+    prefault: {
+      useful: prefault.prefaulted - prefault.late,
+      late: prefault.late,
+      mb_per_s: activeUs > 0 ? round((prefault.prefaulted * report.pageBytes) / activeUs, 1) : 0,
+    },
+    promoted: demand.promoted,
+    spurious: demand.spurious,
+    errors: demand.errors + prefault.errors,
+    elapsed_ms: round(report.elapsedMs, 1),
+    ...context,
+  }
+}

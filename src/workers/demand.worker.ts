@@ -1,0 +1,96 @@
+/** Wiring: one demand agent in one thread. */
+import { parentPort, workerData } from 'node:worker_threads'
+import { monotonicClock } from '../clock.ts'
+import { FaultlaneError } from '../errors.ts'
+import { Board } from '../lane/board.ts'
+import { DemandAgent, RECONNECT_TIMEOUT_MS } from '../lane/demand-agent.ts'
+import { DemandLane } from '../lane/demand-lane.ts'
+import { PrefaultLane } from '../lane/prefault-lane.ts'
+import { SharedChannel } from '../lane/shared-channel.ts'
+import { DEMAND_COUNTERS, PREFAULT_COUNTERS } from '../lane/stats.ts'
+import { PageTable } from '../memory/page-table.ts'
+import { EventFd } from '../native/event-fd.ts'
+import { UnixListener } from '../native/unix-socket.ts'
+import { SCHEDULINGS } from '../prefault/schedulings.ts'
+import { SequentialPolicy } from '../prefault/sequential.ts'
+import { Counters } from '../ring/counters.ts'
+import { LatencyHistogram } from '../ring/histogram.ts'
+import { RingConsumer, RingProducer } from '../ring/spsc-ring.ts'
+import { runWorker } from './run-worker.ts'
+import { loadTransport } from './transports.ts'
+import type { AttachPlan } from './plans.ts'
+import { makeWait } from './wait.ts'
+import { runAgent } from './run-agent.ts'
+import { warmUp } from './warm-up.ts'
+import { PREFAULT_READ_PAGES_MAX } from '../config.ts'
+
+await runWorker(async (tell) => {
+  const plan = workerData as AttachPlan
+  const clock = monotonicClock
+  const transport = await loadTransport(plan.sourceUrl, plan.transportModule)
+  const pageSize = plan.pageBytes
+  const real = transport.open(plan.sourceUrl, 'demand', { pageSize })
+  if (real.info.imageId !== plan.imageId) {
+    throw new FaultlaneError({ code: 'GEOMETRY_MISMATCH', what: 'image of the source', got: real.info.imageId, expected: plan.imageId })
+  }
+  const scheduling = SCHEDULINGS[plan.scheduling]
+  const isShared = scheduling.isShared && plan.prefault !== 'off'
+  const shared = isShared ? new SharedChannel(real) : undefined
+  const channel = shared?.demand ?? real
+  const board = new Board(plan.board)
+  const table = new PageTable(plan.table, plan.pageCount)
+  const counters = new Counters(DEMAND_COUNTERS, plan.demandCounters)
+  const prefaultCounters = new Counters(PREFAULT_COUNTERS, plan.prefaultCounters)
+  const stalls = new LatencyHistogram(plan.stalls)
+  const prefaultEvent = new EventFd(plan.prefaultBellFd)
+  const prefaultBell = board.prefaultBell({ signal: () => prefaultEvent.signal(), sleep: () => {} })
+  const lane = new DemandLane(channel, {
+    table,
+    board,
+    hints: new RingProducer(plan.board.hints),
+    counters,
+    stalls,
+    clock,
+    onQuiet: () => {},
+  })
+  const sharedPrefault = shared
+    ? new PrefaultLane(shared.prefault, {
+        table,
+        board,
+        hints: new RingConsumer(plan.board.hints),
+        policy: new SequentialPolicy(),
+        window: scheduling.window(pageSize),
+        counters: prefaultCounters,
+        clock,
+        readPagesMax: PREFAULT_READ_PAGES_MAX,
+        onPromotedDone: () => {},
+      })
+    : undefined
+  const bell = new EventFd(plan.demandBellFd)
+  const doorbell = board.demandBell({ signal: () => bell.signal(), sleep: (ms) => agent.park(ms) })
+  await warmUp(pageSize)
+  const agent = new DemandAgent({
+    listener: new UnixListener(plan.socketPath),
+    table,
+    board,
+    lane,
+    sharedPrefault,
+    hasPrefaultAgent: plan.prefault !== 'off' && !isShared,
+    reopen: () => transport.open(plan.sourceUrl, 'demand', { pageSize, timeoutMs: RECONNECT_TIMEOUT_MS }),
+    channel,
+    holes: plan.dataExtents,
+    bell,
+    doorbell,
+    prefaultBell,
+    clock,
+    onLoss: plan.onLoss,
+    keep: plan.keep,
+    counters,
+    prefaultCounters,
+    stalls,
+    notify: (event) => tell({ kind: 'agent', event }),
+  })
+  tell({ kind: 'ready' })
+  runAgent(agent, doorbell, makeWait(plan.wait, clock), () => agent.isFinished)
+  agent.stop()
+}, parentPort)

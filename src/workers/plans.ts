@@ -1,0 +1,47 @@
+/** What each worker is started with, and what it tells: plain data, because it crosses a thread. */
+import type { Failure } from '../errors.ts'
+import type { BoardMemory } from '../lane/board.ts'
+import type { AgentEvent, LossPolicy } from '../lane/demand-agent.ts'
+import type { ImageDescription } from '../memory/image.ts'
+import type { SchedulingName } from '../prefault/schedulings.ts'
+import type { WaitMode } from './wait.ts'
+
+/** One client slot of a daemon: the memory that its two workers share, and where its pages come from. */
+export interface AttachPlan {
+  readonly socketPath: string
+  readonly sourceUrl: string
+  /** File URL of a third party's transport. */
+  readonly transportModule: string | undefined
+  readonly pageBytes: number
+  readonly wait: WaitMode
+  readonly scheduling: SchedulingName
+  readonly prefault: 'off' | 'sequential'
+  readonly onLoss: LossPolicy
+  readonly keep: boolean
+  readonly pageCount: number
+  readonly imageId: string
+  readonly dataExtents: Uint32Array | null
+  readonly table: SharedArrayBuffer
+  readonly board: BoardMemory
+  readonly demandCounters: Int32Array<SharedArrayBuffer>
+  readonly prefaultCounters: Int32Array<SharedArrayBuffer>
+  readonly stalls: Int32Array<SharedArrayBuffer>
+  /** eventfds of the two doorbells. */
+  readonly demandBellFd: number
+  readonly prefaultBellFd: number
+}
+
+export interface ServePlan {
+  readonly url: string
+  readonly image: ImageDescription
+  readonly wait: WaitMode
+  readonly bell: Int32Array<SharedArrayBuffer>
+  readonly bellFd: number
+}
+
+export type WorkerMessage =
+  | { readonly kind: 'ready'; readonly url?: string }
+  | { readonly kind: 'failed'; readonly failure: Failure }
+  | { readonly kind: 'refused-peer'; readonly reason: string }
+  | { readonly kind: 'agent'; readonly event: AgentEvent }
+  | { readonly kind: 'stopped' }

@@ -1,0 +1,58 @@
+/** Wiring: one prefault agent in one thread, at a lower scheduling class than the demand agent. */
+import { parentPort, workerData } from 'node:worker_threads'
+import { monotonicClock } from '../clock.ts'
+import { PREFAULT_NICE, PREFAULT_READ_PAGES_MAX } from '../config.ts'
+import { Board } from '../lane/board.ts'
+import { RECONNECT_TIMEOUT_MS } from '../lane/demand-agent.ts'
+import { PrefaultAgent } from '../lane/prefault-agent.ts'
+import { PrefaultLane } from '../lane/prefault-lane.ts'
+import { PREFAULT_COUNTERS } from '../lane/stats.ts'
+import { PageTable } from '../memory/page-table.ts'
+import { EventFd } from '../native/event-fd.ts'
+import { lowerThreadPriority } from '../native/sched.ts'
+import { SCHEDULINGS } from '../prefault/schedulings.ts'
+import { SequentialPolicy } from '../prefault/sequential.ts'
+import { Counters } from '../ring/counters.ts'
+import { RingConsumer } from '../ring/spsc-ring.ts'
+import type { AttachPlan } from './plans.ts'
+import { runAgent } from './run-agent.ts'
+import { runWorker } from './run-worker.ts'
+import { loadTransport } from './transports.ts'
+import { makeWait } from './wait.ts'
+
+await runWorker(async (tell) => {
+  const plan = workerData as AttachPlan
+  const clock = monotonicClock
+  const pageSize = plan.pageBytes
+  const transport = await loadTransport(plan.sourceUrl, plan.transportModule)
+  const channel = transport.open(plan.sourceUrl, 'prefault', { pageSize })
+  const board = new Board(plan.board)
+  const demandEvent = new EventFd(plan.demandBellFd)
+  const demandBell = board.demandBell({ signal: () => demandEvent.signal(), sleep: () => {} })
+  const bell = new EventFd(plan.prefaultBellFd)
+  const doorbell = board.prefaultBell({ signal: () => bell.signal(), sleep: (ms) => agent.park(ms) })
+  const lane = new PrefaultLane(channel, {
+    table: new PageTable(plan.table, plan.pageCount),
+    board,
+    hints: new RingConsumer(plan.board.hints),
+    policy: new SequentialPolicy(),
+    window: SCHEDULINGS[plan.scheduling].window(pageSize),
+    counters: new Counters(PREFAULT_COUNTERS, plan.prefaultCounters),
+    clock,
+    readPagesMax: PREFAULT_READ_PAGES_MAX,
+    onPromotedDone: () => demandBell.wake(),
+  })
+  const agent = new PrefaultAgent({
+    board,
+    lane,
+    channel,
+    reopen: () => transport.open(plan.sourceUrl, 'prefault', { pageSize, timeoutMs: RECONNECT_TIMEOUT_MS }),
+    bell,
+    demandBell,
+    clock,
+  })
+  lowerThreadPriority(PREFAULT_NICE)
+  tell({ kind: 'ready' })
+  runAgent(agent, doorbell, makeWait('block', clock), () => false)
+  agent.close()
+}, parentPort)

@@ -1,0 +1,51 @@
+/** Starts a worker by its role and watches over it. The only way the rest of the program meets a thread. */
+import { Worker } from 'node:worker_threads'
+import { FaultlaneError } from '../errors.ts'
+import type { WorkerMessage } from './plans.ts'
+
+export type Role = 'demand' | 'prefault' | 'source'
+
+export interface RunningWorker {
+  readonly role: Role
+  /** Resolves with what the worker says when it is ready; rejects when it fails before. */
+  readonly ready: Promise<{ url?: string }>
+  /** Resolves when its thread has ended. */
+  readonly ended: Promise<void>
+}
+
+/** Under a test runner this file runs as TypeScript, but a worker needs what the build made of it. */
+function workerUrl(role: Role): URL {
+  const isSource = import.meta.url.endsWith('.ts')
+  return new URL(isSource ? `../../dist/workers/${role}.worker.js` : `./${role}.worker.js`, import.meta.url)
+}
+
+export function spawnWorker(role: Role, plan: unknown, onMessage: (message: WorkerMessage) => void): RunningWorker {
+  const worker = new Worker(workerUrl(role), {
+    workerData: plan,
+    name: `faultlane-${role}`,
+    // Small heaps: the page path allocates nothing.
+    resourceLimits: { maxOldGenerationSizeMb: 128, maxYoungGenerationSizeMb: 8 },
+  })
+  let isReady = false
+  const ready = new Promise<{ url?: string }>((resolve, reject) => {
+    worker.on('message', (message: WorkerMessage) => {
+      if (message.kind === 'ready') {
+        isReady = true
+        resolve(message.url === undefined ? {} : { url: message.url })
+      } else if (message.kind === 'failed' && !isReady) reject(new FaultlaneError(message.failure))
+      else onMessage(message)
+    })
+    const died = (reason: string) => {
+      const failure = { code: 'WORKER_DIED', role, reason } as const
+      if (isReady) onMessage({ kind: 'failed', failure })
+      else reject(new FaultlaneError(failure))
+    }
+    worker.on('error', (error) => died(error.stack ?? String(error)))
+    worker.on('exit', (code) => {
+      if (!isReady) died(`it ended with code ${code} before it was ready`)
+    })
+  })
+  ready.catch(() => {}) // Whoever waits sees it; a second listener is not needed.
+  const ended = new Promise<void>((resolve) => worker.once('exit', () => resolve()))
+  return { role, ready, ended }
+}

@@ -1,0 +1,74 @@
+/**
+ * How a thread waits between turns. Spinning answers at once but takes a processor, which on a small machine may
+ * be the very one that the awaited thread needs; sleeping costs a wake-up, 25 to 60 µs. Adaptive spins while an
+ * answer is likely within the time that a wake-up costs, gives way inside the spin, and then sleeps.
+ */
+import type { Clock } from '../clock.ts'
+import { libc } from '../native/libc.ts'
+
+export type WaitMode = 'adaptive' | 'spin' | 'block'
+export const WAIT_MODES: readonly WaitMode[] = ['adaptive', 'spin', 'block']
+
+export interface WaitStrategy {
+  /** After a turn that did `work`: true when the thread should park now. */
+  shouldPark(work: number): boolean
+  /** The thread is back from its park. */
+  onAwake(): void
+}
+
+/** Sleeps whenever there is nothing to do: one processor is enough for everybody. */
+class BlockWait implements WaitStrategy {
+  shouldPark(): boolean {
+    return true
+  }
+  onAwake(): void {}
+}
+
+/** Never sleeps. For machines with a processor to spare for each spinning thread. */
+class SpinWait implements WaitStrategy {
+  shouldPark(): boolean {
+    return false
+  }
+  onAwake(): void {}
+}
+
+/** An answer that has not come in this time is worth a wake-up. */
+const SPIN_NS = 100_000
+/** Idle turns between two yields: each turn is a system call or two already. */
+const TURNS_PER_YIELD = 1
+
+export class AdaptiveWait implements WaitStrategy {
+  readonly #clock: Clock
+  readonly #spinNs: number
+  readonly #yield = libc().sched_yield
+  #idleSinceNs = 0
+  #idleTurns = 0
+
+  constructor(clock: Clock, spinNs = SPIN_NS) {
+    this.#clock = clock
+    this.#spinNs = spinNs
+  }
+
+  shouldPark(work: number): boolean {
+    if (work > 0) {
+      this.#idleTurns = 0
+      return false
+    }
+    if (this.#idleTurns++ === 0) {
+      this.#idleSinceNs = this.#clock.nowNs()
+      return false
+    }
+    if (this.#idleTurns % TURNS_PER_YIELD === 0) this.#yield()
+    return this.#clock.nowNs() - this.#idleSinceNs > this.#spinNs
+  }
+
+  onAwake(): void {
+    this.#idleTurns = 0
+  }
+}
+
+export function makeWait(mode: WaitMode, clock: Clock): WaitStrategy {
+  if (mode === 'spin') return new SpinWait()
+  if (mode === 'block') return new BlockWait()
+  return new AdaptiveWait(clock)
+}
