@@ -39,16 +39,14 @@ export class WideWords {
 
   /** The one writer: adds an integer of at least 0; the sum stays below 2^53 (at 10 GB/s for ten days). */
   add(index: number, amount: number): void {
-    // A plain read: the word is ours, nobody else writes it.
-    const low = this.#words[this.#lowAt + index]! + amount
+    const low = Atomics.load(this.#words, this.#lowAt + index) + amount
     if (low < RADIX) Atomics.store(this.#words, this.#lowAt + index, low)
     else this.#carry(index, low)
   }
 
-  /** The one writer: replaces the value; it must not fall, or a reader in the middle of it may see a third one. */
+  /** The one writer: replaces the value by one that is not smaller. */
   raise(index: number, value: number): void {
-    const high = this.#words[this.#firstAt + index]!
-    this.add(index, value - (high * RADIX + this.#words[this.#lowAt + index]!))
+    this.add(index, value - this.read(index))
   }
 
   /** Any thread: a value that the integer had during the call, or would pass through in a carry under way. */
@@ -61,7 +59,7 @@ export class WideWords {
 
   #carry(index: number, low: number): void {
     const carried = Math.floor(low / RADIX)
-    const high = this.#words[this.#firstAt + index]! + carried
+    const high = Atomics.load(this.#words, this.#firstAt + index) + carried
     Atomics.store(this.#words, this.#firstAt + index, high)
     Atomics.store(this.#words, this.#lowAt + index, low - carried * RADIX)
     Atomics.store(this.#words, this.#lastAt + index, high)
