@@ -104,7 +104,7 @@ it('counters and histograms are read while a worker writes them: never back, nev
   const counters = new Counters(['records', 'bytes'], counterWords)
   const histogram = new LatencyHistogram(histogramWords)
   const count = 300_000
-  const bytes = (count * (count + 1) * 2 ** 20) / 2
+  const bytes = (count * (count + 1) * 2 ** 16) / 2
   let isDone = false
   const recorded = ask(workers[0]!, { role: 'record', counterWords, histogramWords, count }).then(() => {
     isDone = true
