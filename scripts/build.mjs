@@ -1,4 +1,5 @@
-// Compiles src/ into dist/ and makes the command executable. Skips the work when dist/ is newer than every source.
+// Compiles src/ into dist/ and bench/ (with what it takes from src/) into dist-bench/, and makes the command
+// executable. Skips the work when the last build is newer than every source.
 import { execFileSync } from 'node:child_process'
 import { chmodSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { createRequire } from 'node:module'
@@ -7,17 +8,24 @@ import { fileURLToPath } from 'node:url'
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)))
 const stamp = join(root, 'dist', '.built')
-const inputs = readdirSync(join(root, 'src'), { recursive: true, withFileTypes: true })
+const inputs = ['src', 'bench']
+  .flatMap((folder) => readdirSync(join(root, folder), { recursive: true, withFileTypes: true }))
   .map((entry) => join(entry.parentPath ?? entry.path, entry.name))
-  .concat(join(root, 'src'), join(root, 'tsconfig.json'), join(root, 'package-lock.json'))
+  .concat(
+    ['src', 'bench', 'tsconfig.json', 'tsconfig.bench.json', 'package-lock.json'].map((name) =>
+      join(root, name),
+    ),
+  )
 const builtAt = statSync(stamp, { throwIfNoEntry: false })?.mtimeMs ?? 0
-if (inputs.every((file) => (statSync(file, { throwIfNoEntry: false })?.mtimeMs ?? 0) < builtAt)) process.exit(0)
+if (inputs.every((file) => (statSync(file, { throwIfNoEntry: false })?.mtimeMs ?? 0) < builtAt))
+  process.exit(0)
 
 const tsc = join(dirname(createRequire(import.meta.url).resolve('typescript/package.json')), 'bin', 'tsc')
 const startedAt = Date.now()
-rmSync(join(root, 'dist'), { recursive: true, force: true })
+for (const folder of ['dist', 'dist-bench']) rmSync(join(root, folder), { recursive: true, force: true })
 try {
   execFileSync(process.execPath, [tsc, '-p', root], { stdio: 'inherit' })
+  execFileSync(process.execPath, [tsc, '-p', join(root, 'tsconfig.bench.json')], { stdio: 'inherit' })
 } catch {
   process.exit(1) // tsc has said why.
 }
