@@ -2,6 +2,7 @@
 import { Worker } from 'node:worker_threads'
 import fc from 'fast-check'
 import { afterAll, beforeAll, expect, it } from 'vitest'
+import { EventFd } from '../../src/native/event-fd.ts'
 import { Counters } from '../../src/ring/counters.ts'
 import { Doorbell } from '../../src/ring/doorbell.ts'
 import { LatencyHistogram } from '../../src/ring/histogram.ts'
@@ -35,17 +36,24 @@ function ask(worker: Worker, job: object): Promise<Answer> {
   })
 }
 
+interface Exchange {
+  readonly kind: 'spsc' | 'mpsc'
+  readonly ring: RingMemory
+  readonly senders: number
+  readonly count: number
+  readonly batchMax: number
+  readonly seed: number
+  /** Of each sender, then of the receiver; without, they sleep in the doorbell's futex. */
+  readonly eventFds?: readonly number[]
+}
+
 /** Each sender sends `count` records, with batches of all sizes up to `batchMax`; every record is checked on arrival. */
-async function exchange(
-  kind: 'spsc' | 'mpsc',
-  ring: RingMemory,
-  senders: number,
-  count: number,
-  batchMax: number,
-  seed: number,
-) {
-  const bells = Array.from({ length: senders + 1 }, () => Doorbell.allocate())
-  const job = { kind, ring, bells, batchMax }
+async function exchange({ senders, count, seed, eventFds, ...common }: Exchange): Promise<void> {
+  const bells = Array.from({ length: senders + 1 }, (_, i) => ({
+    words: Doorbell.allocate(),
+    fd: eventFds?.[i],
+  }))
+  const job = { ...common, bells }
   const answers = await Promise.all([
     ask(workers[0]!, { ...job, role: 'receive', count: senders * count, seed }),
     ...workers
@@ -60,7 +68,8 @@ it.each([
   ['the sign of the position', 2 ** 31 - 500_000],
   ['2^32', -500_000],
 ])('a million records from worker to worker, over the wrap of the slots and of %s', async (_what, start) => {
-  await exchange('spsc', allocateSpscRing(64, 4, start), 1, 1_000_000, 40, 1)
+  const ring = allocateSpscRing(64, 4, start)
+  await exchange({ kind: 'spsc', ring, senders: 1, count: 1_000_000, batchMax: 40, seed: 1 })
 })
 
 it.each([
@@ -69,7 +78,8 @@ it.each([
 ])(
   'a million records from two workers to a third, over the wrap of the slots and of %s',
   async (_what, start) => {
-    await exchange('mpsc', allocateMpscRing(64, 4, start), 2, 500_000, 40, 1)
+    const ring = allocateMpscRing(64, 4, start)
+    await exchange({ kind: 'mpsc', ring, senders: 2, count: 500_000, batchMax: 40, seed: 1 })
   },
 )
 
@@ -85,19 +95,25 @@ it('rings of any shape deliver everything once and in order', async () => {
       fc.integer({ min: 1, max: 2 ** 30 }),
       async (kind, capacity, recordWords, batchMax, beforeWrap, wrap, seed) => {
         const allocate = kind === 'spsc' ? allocateSpscRing : allocateMpscRing
-        await exchange(
-          kind,
-          allocate(capacity, recordWords, wrap + beforeWrap),
-          kind === 'spsc' ? 1 : 2,
-          2000,
-          batchMax,
-          seed,
-        )
+        const ring = allocate(capacity, recordWords, wrap + beforeWrap)
+        await exchange({ kind, ring, senders: kind === 'spsc' ? 1 : 2, count: 2000, batchMax, seed })
       },
     ),
     { numRuns: 25 },
   )
 })
+
+it.runIf(process.platform === 'linux')(
+  'two workers that sleep in poll(2) on eventfds wake each other',
+  async () => {
+    const eventFds = [new EventFd(), new EventFd()]
+    // A small ring: both run into its ends, and sleep, all the time.
+    const ring = allocateSpscRing(4, 4)
+    const fds = eventFds.map(({ fd }) => fd)
+    await exchange({ kind: 'spsc', ring, senders: 1, count: 50_000, batchMax: 4, seed: 1, eventFds: fds })
+    for (const eventFd of eventFds) eventFd.close()
+  },
+)
 
 it('counters and histograms are read while a worker writes them: never back, never what is not there', async () => {
   const [counterWords, histogramWords] = [Counters.allocate(2), LatencyHistogram.allocate()]
