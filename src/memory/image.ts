@@ -64,7 +64,9 @@ export class Image {
     if (bytes === 0 || bytes % IMAGE_PAGE_BYTES !== 0) {
       throw new FaultlaneError({ code: 'IMAGE_GEOMETRY', path: name, bytes, pageSize: IMAGE_PAGE_BYTES })
     }
-    const address = check(libc().mmap(0, bytes, PROT.READ, MAP.SHARED | MAP.NORESERVE, fd, 0), 'mmap', name)
+    // What is in memory already is mapped at once: the first touch of each page would cost a minor fault.
+    const flags = MAP.SHARED | MAP.NORESERVE | (isOurs ? MAP.POPULATE : 0)
+    const address = check(libc().mmap(0, bytes, PROT.READ, flags, fd, 0), 'mmap', name)
     const id = createHash('sha256').update(identity).digest('hex').slice(0, 16)
     return new Image({ name, id, bytes, address, fd, extents: findExtents(fd, bytes), isOurs })
   }
