@@ -52,7 +52,9 @@ export class RegionTable {
   }
 
   entry(index: number): RegionEntry {
-    const [baseHi, baseLo, firstPage, pageCount] = this.#words.subarray(FIRST + index * WORDS) as unknown as number[]
+    const [baseHi, baseLo, firstPage, pageCount] = this.#words.subarray(
+      FIRST + index * WORDS,
+    ) as unknown as number[]
     return { baseHi, baseLo, firstPage, pageCount } as RegionEntry
   }
 

@@ -55,7 +55,13 @@ export class UffdFaults implements FaultSource {
         continue
       }
       const word = i * EVENT_WORDS
-      this.#removeRange(sink, u32[word + 3] as number, u32[word + 2] as number, u32[word + 5] as number, u32[word + 4] as number)
+      this.#removeRange(
+        sink,
+        u32[word + 3] as number,
+        u32[word + 2] as number,
+        u32[word + 5] as number,
+        u32[word + 4] as number,
+      )
     }
   }
 

@@ -34,7 +34,8 @@ export class UffdPlacer implements Placer {
   }
 
   wake(page: number): void {
-    if (this.#regions.locate(page)) this.#uffd.wake(this.#regions.hi, this.#regions.lo, this.#regions.pageBytes)
+    if (this.#regions.locate(page))
+      this.#uffd.wake(this.#regions.hi, this.#regions.lo, this.#regions.pageBytes)
   }
 
   #fill(firstPage: number, pageCount: number, address: number, isZero: boolean): number {
