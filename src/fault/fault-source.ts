@@ -36,4 +36,9 @@ export interface Placer {
   placeZero(firstPage: number, pageCount: number): number
   /** Wakes whoever waits for a page that is there. */
   wake(page: number): void
+  /**
+   * The source cannot give the pages now. Whoever can be told so fails (a reader of LazyMemory, with PAGE_LOST);
+   * a thread that stands in a userfaultfd cannot, and goes on waiting.
+   */
+  lose(firstPage: number, pageCount: number): void
 }

@@ -22,6 +22,11 @@ export class LazyFaults implements FaultSource {
     this.#waiting = new Int32Array(description.waiting)
   }
 
+  /** Whether a poll would find something: the agent's last look before it parks. */
+  get hasNews(): boolean {
+    return this.#faults.peekBatch(1) > 0 || Atomics.load(this.#waiting, CLOSED) === 1
+  }
+
   pollFaults(sink: FaultSink): number {
     const count = this.#faults.peekBatch(FAULTS_PER_POLL_MAX)
     const first = this.#faults.peekIndex()
@@ -86,7 +91,7 @@ export class LazyPlacer implements Placer {
     return this.#arrived(firstPage, pageCount)
   }
 
-  /** The pages cannot be had: whoever waits for them gets PAGE_LOST, and never zeros. */
+  /** Whoever waits for the pages gets PAGE_LOST, and never zeros. */
   lose(firstPage: number, pageCount: number): void {
     for (let i = 0; i < pageCount; i++) {
       Atomics.compareExchange(this.#here, firstPage + i, HERE.NO, HERE.LOST)

@@ -38,6 +38,8 @@ export class UffdPlacer implements Placer {
       this.#uffd.wake(this.#regions.hi, this.#regions.lo, this.#regions.pageBytes)
   }
 
+  lose(): void {}
+
   #fill(firstPage: number, pageCount: number, address: number, isZero: boolean): number {
     const regions = this.#regions
     const pageBytes = regions.pageBytes

@@ -229,6 +229,7 @@ export class DemandLane implements CompletionSink, FaultSink {
     if (!this.#placer || page !== firstPage) return // The client is gone; its last reads still come in.
     if (kind === COMPLETION.ERROR) {
       this.#counters.add(this.#count.errors, 1)
+      this.#placer.lose(page, 1)
       this.#failed.add(page, this.#clock.nowNs() + RETRY_ERROR_NS)
       return
     }
