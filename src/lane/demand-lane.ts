@@ -304,7 +304,9 @@ export class DemandLane implements CompletionSink, FaultSink {
     if (placer.placeZero(page, 1) === 1) return
     if (placer.status === PLACED.AGAIN) {
       this.#counters.add(this.#count.again, 1)
+      // Without room the thread is woken instead: it faults again, and nothing is forgotten.
       if (this.#deferred.room > 0) this.#deferred.keep(page, 0)
+      else placer.wake(page)
     } else this.isClientGone = true
   }
 
