@@ -20,10 +20,11 @@ export const HERE = {
 /** Readers of a page sleep on the word that its number selects: few enough to wake all, enough to wake few in vain. */
 export const WAIT_WORDS = 64
 
-/** Words of `waiting`: how many readers sleep, whether the memory is closed, and the sleepers' words. */
+/** Words of `waiting`: how many readers sleep, how many are asking, whether the memory is closed, the sleepers' words. */
 export const SLEEPERS = 0
-export const CLOSED = LINE_WORDS
-export const WAIT = 2 * LINE_WORDS
+export const ASKERS = LINE_WORDS
+export const CLOSED = 2 * LINE_WORDS
+export const WAIT = 3 * LINE_WORDS
 
 /** Faults that may wait for the demand agent. Each reader keeps at most FAULTS_AHEAD_MAX of them there. */
 const FAULT_RING_CAPACITY = 1024

@@ -10,7 +10,7 @@ import { type Clock, monotonicClock } from '../clock.ts'
 import { FaultlaneError } from '../errors.ts'
 import { NO_RECORD } from '../ring/layout.ts'
 import { MpscProducer } from '../ring/mpsc-ring.ts'
-import { CLOSED, HERE, type LazyDescription, SLEEPERS, WAIT, WAIT_WORDS } from './lazy-layout.ts'
+import { ASKERS, CLOSED, HERE, type LazyDescription, SLEEPERS, WAIT, WAIT_WORDS } from './lazy-layout.ts'
 
 /** Pages that one reader asks for ahead of the one it waits for: a long read is not one round trip a page. */
 export const FAULTS_AHEAD_MAX = 64
@@ -136,6 +136,11 @@ export class LazyMemory {
     this.#agent.wake()
   }
 
+  /** After close(): whether a thread may still be about to wake the agent. */
+  get isAsking(): boolean {
+    return Atomics.load(this.#waiting, ASKERS) > 0
+  }
+
   #copy(offset: number, length: number): Uint8Array<ArrayBuffer> {
     const copy = new Uint8Array(length)
     copy.set(this.content.subarray(offset, offset + length))
@@ -198,6 +203,14 @@ export class LazyMemory {
 
   /** Posts faults for what is not here; the first page that found no room in the ring, or `end`. */
   #ask(firstPage: number, end: number): number {
+    // Announced before the look at CLOSED: after close(), an agent's doorbell is safe once nobody asks.
+    Atomics.add(this.#waiting, ASKERS, 1)
+    const next = Atomics.load(this.#waiting, CLOSED) === 1 ? firstPage : this.#post(firstPage, end)
+    Atomics.sub(this.#waiting, ASKERS, 1)
+    return next
+  }
+
+  #post(firstPage: number, end: number): number {
     let posted = 0
     let page = firstPage
     for (; page < end; page++) {

@@ -4,8 +4,7 @@
  */
 import type { Clock } from '../clock.ts'
 import { FaultlaneError } from '../errors.ts'
-import { UffdPlacer } from '../fault/uffd-placer.ts'
-import { Userfaultfd } from '../fault/userfaultfd.ts'
+import type { Placer } from '../fault/fault-source.ts'
 import { POLL } from '../native/abi.ts'
 import type { EventFd } from '../native/event-fd.ts'
 import { PollSet } from '../native/poll-set.ts'
@@ -23,6 +22,8 @@ export interface PrefaultAgentParts {
   readonly lane: PrefaultLane
   readonly channel: Channel
   readonly reopen: () => Channel
+  /** For the client that the demand agent has just taken in. */
+  readonly makePlacer: () => Placer
   readonly bell: EventFd
   readonly demandBell: Doorbell
   readonly clock: Clock
@@ -61,7 +62,7 @@ export class PrefaultAgent {
     if (!this.#isRunning || this.#epoch !== board.epoch()) {
       this.#epoch = board.epoch()
       this.#isRunning = true
-      lane.begin(new UffdPlacer(new Userfaultfd(board.userfaultfd()), board.regions))
+      lane.begin(this.#parts.makePlacer())
     }
     if (lane.isClientGone) return 0
     const work = this.#laneTurn()

@@ -1,5 +1,6 @@
 /** What each worker is started with, and what it tells: plain data, because it crosses a thread. */
 import type { Failure } from '../errors.ts'
+import type { LazyDescription } from '../fault/lazy-layout.ts'
 import type { BoardMemory } from '../lane/board.ts'
 import type { AgentEvent, LossPolicy } from '../lane/demand-agent.ts'
 import type { ImageDescription } from '../memory/image.ts'
@@ -29,6 +30,11 @@ export interface AttachPlan {
   /** eventfds of the two doorbells. */
   readonly demandBellFd: number
   readonly prefaultBellFd: number
+}
+
+/** One LazyMemory: the same lanes for readers of this process. */
+export interface LazyPlan extends Omit<AttachPlan, 'socketPath' | 'keep' | 'onLoss'> {
+  readonly lazy: LazyDescription
 }
 
 export interface ServePlan {

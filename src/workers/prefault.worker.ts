@@ -2,6 +2,9 @@
 import { parentPort, workerData } from 'node:worker_threads'
 import { monotonicClock } from '../clock.ts'
 import { PREFAULT_NICE, PREFAULT_READ_PAGES_MAX } from '../config.ts'
+import { LazyPlacer } from '../fault/lazy-faults.ts'
+import { UffdPlacer } from '../fault/uffd-placer.ts'
+import { Userfaultfd } from '../fault/userfaultfd.ts'
 import { Board } from '../lane/board.ts'
 import { RECONNECT_TIMEOUT_MS } from '../lane/demand-agent.ts'
 import { PrefaultAgent } from '../lane/prefault-agent.ts'
@@ -14,14 +17,14 @@ import { SCHEDULINGS } from '../prefault/schedulings.ts'
 import { SequentialPolicy } from '../prefault/sequential.ts'
 import { Counters } from '../ring/counters.ts'
 import { RingConsumer } from '../ring/spsc-ring.ts'
-import type { AttachPlan } from './plans.ts'
+import type { AttachPlan, LazyPlan } from './plans.ts'
 import { runAgent } from './run-agent.ts'
 import { runWorker } from './run-worker.ts'
 import { loadTransport } from './transports.ts'
 import { makeWait } from './wait.ts'
 
 await runWorker(async (tell) => {
-  const plan = workerData as AttachPlan
+  const plan = workerData as AttachPlan | LazyPlan
   const clock = monotonicClock
   const pageSize = plan.pageBytes
   const transport = await loadTransport(plan.sourceUrl, plan.transportModule)
@@ -47,6 +50,10 @@ await runWorker(async (tell) => {
     lane,
     channel,
     reopen: () => transport.open(plan.sourceUrl, 'prefault', { pageSize, timeoutMs: RECONNECT_TIMEOUT_MS }),
+    makePlacer: () =>
+      'lazy' in plan
+        ? new LazyPlacer(plan.lazy)
+        : new UffdPlacer(new Userfaultfd(board.userfaultfd()), board.regions),
     bell,
     demandBell,
     clock,

@@ -1,0 +1,173 @@
+/**
+ * Memory of this process whose pages come from a source on use: starts the demand agent (and the prefault agent)
+ * of a LazyMemory, and closes them in reverse. Needs no userfaultfd and no privilege.
+ */
+import { setTimeout as delay } from 'node:timers/promises'
+import { FaultlaneError } from '../errors.ts'
+import { allocateLazyMemory } from '../fault/lazy-layout.ts'
+import { LazyMemory } from '../fault/lazy-memory.ts'
+import { allocateBoard, Board } from '../lane/board.ts'
+import type { AgentEvent } from '../lane/demand-agent.ts'
+import { DEMAND_COUNTERS, PREFAULT_COUNTERS } from '../lane/stats.ts'
+import { PAGE, PageTable } from '../memory/page-table.ts'
+import { EventFd } from '../native/event-fd.ts'
+import { Counters } from '../ring/counters.ts'
+import { LatencyHistogram } from '../ring/histogram.ts'
+import type { LazyPlan, WorkerMessage } from '../workers/plans.ts'
+import { type RunningWorker, spawnWorker } from '../workers/spawn.ts'
+import { loadTransport } from '../workers/transports.ts'
+import type { WaitMode } from '../workers/wait.ts'
+import { resolveUrl } from './resolve-url.ts'
+
+/** Asking takes microseconds; a thread that takes longer has been ended. */
+const ASKING_MS_MAX = 100
+
+export interface LazyOptions {
+  /** URL of the page source. */
+  readonly source: string
+  readonly prefault?: 'off' | 'sequential'
+  readonly wait?: WaitMode
+  /** How long a read may wait for one page, milliseconds. Default: 30,000. */
+  readonly timeoutMs?: number
+  readonly pageSize?: number
+  /** File URL of a third party's transport module. */
+  readonly transport?: string
+  readonly onEvent?: (event: AgentEvent) => void
+  readonly onFailed?: (error: FaultlaneError) => void
+}
+
+/** What has come so far. */
+export interface LazyProgress {
+  /** Pages that are neither here nor known to be zero. */
+  readonly remaining: number
+  readonly demanded: number
+  readonly prefaulted: number
+  readonly bytesReceived: number
+}
+
+export interface OpenLazyMemory {
+  /** For the thread that opened it. */
+  readonly memory: LazyMemory
+  readonly imageId: string
+  /** Plain data for another thread of this process (workerData), which makes its own end of it by joinLazyMemory(). */
+  readonly share: LazyShare
+  progress(): LazyProgress
+  /** Ends the agents; whoever waits for a page comes back with PAGE_LOST, what is here stays readable. */
+  close(): Promise<void>
+}
+
+/** See OpenLazyMemory.share. */
+export type LazyShare = Pick<LazyPlan, 'lazy' | 'board' | 'demandBellFd'> & {
+  readonly timeoutMs: number | undefined
+}
+
+/** Opens the whole image of a source as memory. Throws CONNECT_FAILED, PROTOCOL, VERSION_MISMATCH, BAD_ARGUMENT. */
+export async function openLazyMemory(options: LazyOptions): Promise<OpenLazyMemory> {
+  const sourceUrl = await resolveUrl(options.source)
+  const pageBytes = options.pageSize ?? 4096
+  const transport = await loadTransport(sourceUrl, options.transport)
+  const { pageCount, imageId, dataExtents } = transport.describe(sourceUrl, { pageSize: pageBytes })
+  const lazy = allocateLazyMemory(pageCount * pageBytes, pageBytes)
+  const board = new Board(allocateBoard())
+  const table = PageTable.allocate(pageCount)
+  board.setRemaining(markMissing(table, dataExtents))
+  const demandEvent = new EventFd()
+  const prefaultEvent = new EventFd()
+  const prefault = options.prefault ?? 'sequential'
+  const plan: LazyPlan = {
+    lazy,
+    sourceUrl,
+    transportModule: options.transport,
+    pageBytes,
+    wait: options.wait ?? 'adaptive',
+    scheduling: 'S2',
+    prefault,
+    pageCount,
+    imageId,
+    dataExtents,
+    table: table.buffer,
+    board: board.memory,
+    demandCounters: Counters.allocate(DEMAND_COUNTERS.length),
+    prefaultCounters: Counters.allocate(PREFAULT_COUNTERS.length),
+    stalls: LatencyHistogram.allocate(),
+    demandBellFd: demandEvent.fd,
+    prefaultBellFd: prefaultEvent.fd,
+  }
+  const share: LazyShare = {
+    lazy,
+    board: plan.board,
+    demandBellFd: plan.demandBellFd,
+    timeoutMs: options.timeoutMs,
+  }
+  const memory = joinLazyMemory(share)
+  const onMessage = (message: WorkerMessage) => {
+    if (message.kind === 'agent') options.onEvent?.(message.event)
+    if (message.kind !== 'failed') return
+    memory.close() // Without its agent nothing comes any more: readers must not wait for it.
+    options.onFailed?.(new FaultlaneError(message.failure))
+  }
+  const workers: RunningWorker[] = [spawnWorker('lazy', plan, onMessage)]
+  if (prefault !== 'off') workers.push(spawnWorker('prefault', plan, onMessage))
+  const stop = async () => {
+    memory.close()
+    board.prefaultBell({ signal: () => prefaultEvent.signal(), sleep: () => {} }).stop()
+    board.demandBell({ signal: () => demandEvent.signal(), sleep: () => {} }).stop()
+    await Promise.all(workers.map((worker) => worker.ended))
+    prefaultEvent.close()
+    for (let ms = 0; memory.isAsking && ms < ASKING_MS_MAX; ms++) await delay(1)
+    // A thread that was ended while it asked leaves the descriptor open: better than a wake into a recycled one.
+    if (!memory.isAsking) demandEvent.close()
+  }
+  try {
+    await Promise.all(workers.map((worker) => worker.ready))
+  } catch (error) {
+    await stop()
+    throw error
+  }
+  const demand = new Counters(DEMAND_COUNTERS, plan.demandCounters)
+  const prefaulted = new Counters(PREFAULT_COUNTERS, plan.prefaultCounters)
+  let closing: Promise<void> | undefined
+  return {
+    memory,
+    imageId,
+    share,
+    progress: () => {
+      const byDemand = demand.snapshot()
+      const byPrefault = prefaulted.snapshot()
+      return {
+        remaining: board.remaining(),
+        demanded: byDemand.demanded,
+        prefaulted: byPrefault.prefaulted,
+        bytesReceived: byDemand.bytesReceived + byPrefault.bytesReceived,
+      }
+    },
+    close: () => {
+      closing ??= stop()
+      return closing
+    },
+  }
+}
+
+/** A reading end for the calling thread. Good until the memory is closed. */
+export function joinLazyMemory(share: LazyShare): LazyMemory {
+  const event = new EventFd(share.demandBellFd)
+  const agent = new Board(share.board).demandBell({ signal: () => event.signal(), sleep: () => {} })
+  const { timeoutMs } = share
+  return new LazyMemory(share.lazy, timeoutMs === undefined ? { agent } : { agent, timeoutMs })
+}
+
+/** MISSING where data may be, ZERO in holes; how many are missing. */
+function markMissing(table: PageTable, dataExtents: Uint32Array | null): number {
+  if (!dataExtents) {
+    table.reset(0, table.pageCount, PAGE.MISSING)
+    return table.pageCount
+  }
+  table.reset(0, table.pageCount, PAGE.ZERO)
+  let missing = 0
+  for (let i = 0; i < dataExtents.length; i += 2) {
+    const [first, pages] = [dataExtents[i] as number, dataExtents[i + 1] as number]
+    table.reset(first, pages, PAGE.MISSING)
+    missing += pages
+  }
+  return missing
+}

@@ -1,0 +1,58 @@
+/** Wiring: the demand agent of one LazyMemory in one thread. */
+import { parentPort, workerData } from 'node:worker_threads'
+import { monotonicClock } from '../clock.ts'
+import { LazyFaults, LazyPlacer } from '../fault/lazy-faults.ts'
+import { Board } from '../lane/board.ts'
+import { RECONNECT_TIMEOUT_MS } from '../lane/demand-agent.ts'
+import { DemandLane } from '../lane/demand-lane.ts'
+import { LazyAgent } from '../lane/lazy-agent.ts'
+import { DEMAND_COUNTERS } from '../lane/stats.ts'
+import { PageTable } from '../memory/page-table.ts'
+import { EventFd } from '../native/event-fd.ts'
+import { Counters } from '../ring/counters.ts'
+import { LatencyHistogram } from '../ring/histogram.ts'
+import { RingProducer } from '../ring/spsc-ring.ts'
+import type { LazyPlan } from './plans.ts'
+import { runAgent } from './run-agent.ts'
+import { runWorker } from './run-worker.ts'
+import { loadTransport } from './transports.ts'
+import { makeWait } from './wait.ts'
+
+await runWorker(async (tell) => {
+  const plan = workerData as LazyPlan
+  const clock = monotonicClock
+  const pageSize = plan.pageBytes
+  const transport = await loadTransport(plan.sourceUrl, plan.transportModule)
+  const channel = transport.open(plan.sourceUrl, 'demand', { pageSize })
+  const board = new Board(plan.board)
+  const prefaultEvent = new EventFd(plan.prefaultBellFd)
+  const prefaultBell = board.prefaultBell({ signal: () => prefaultEvent.signal(), sleep: () => {} })
+  const bell = new EventFd(plan.demandBellFd)
+  const lane = new DemandLane(channel, {
+    table: new PageTable(plan.table, plan.pageCount),
+    board,
+    hints: new RingProducer(plan.board.hints),
+    counters: new Counters(DEMAND_COUNTERS, plan.demandCounters),
+    stalls: new LatencyHistogram(plan.stalls),
+    clock,
+    onQuiet: () => prefaultBell.wake(),
+  })
+  const faults = new LazyFaults(plan.lazy)
+  lane.begin(faults, new LazyPlacer(plan.lazy))
+  const reopen = () => transport.open(plan.sourceUrl, 'demand', { pageSize, timeoutMs: RECONNECT_TIMEOUT_MS })
+  const agent = new LazyAgent({
+    lane,
+    faults,
+    channel,
+    reopen,
+    bell,
+    clock,
+    notify: (event) => tell({ kind: 'agent', event }),
+  })
+  const doorbell = board.demandBell({ signal: () => bell.signal(), sleep: (ms) => agent.park(ms) })
+  board.start(-1)
+  prefaultBell.wake()
+  tell({ kind: 'ready' })
+  runAgent(agent, doorbell, makeWait(plan.wait, clock), () => agent.isFinished)
+  agent.close()
+}, parentPort)
