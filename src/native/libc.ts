@@ -8,6 +8,7 @@
  * descriptor bounds it.
  */
 import { createRequire } from 'node:module'
+import { arch as machine, platform as system } from 'node:os'
 import { FaultlaneError } from '../errors.ts'
 import { type Arch, errnoName } from './abi.ts'
 
@@ -134,7 +135,8 @@ function loadKoffi(): Koffi {
 /** This thread's C library. Throws NATIVE_UNAVAILABLE on anything but 64-bit Linux. */
 export function libc(): Libc {
   if (loaded) return loaded
-  const { platform, arch } = process
+  const platform = system()
+  const arch = machine()
   if (platform !== 'linux' || (arch !== 'x64' && arch !== 'arm64')) {
     throw new FaultlaneError({
       code: 'NATIVE_UNAVAILABLE',
