@@ -7,7 +7,7 @@
  *     {"mappings": [region, …]}                            wrappers of it
  *     {"type": 0, "regions": [region, …], "policy": …}     nydus
  *
- * Addresses use all 64 bits, which JSON.parse would round, so numbers are read as the text that was sent.
+ * Addresses use all 64 bits, which JSON.parse would round, so long numbers are read as the text that was sent.
  */
 import { FaultlaneError } from '../errors.ts'
 
@@ -41,6 +41,8 @@ export function handshakeError(reason: string): FaultlaneError {
   return new FaultlaneError({ code: 'HANDSHAKE', reason, expected: EXPECTED })
 }
 
+const U64_END = 1n << 64n
+const U64_DIGITS = 20
 const QUOTE = 0x22
 const BACKSLASH = 0x5c
 
@@ -49,7 +51,10 @@ function closerOf(byte: number): number {
   return byte === 0x5b || byte === 0x7b ? byte + 2 : 0
 }
 
-/** Collects a body as it arrives, in any pieces, and knows when it is complete by its brackets. */
+/**
+ * Collects a body as it arrives, in any pieces, and knows when it is complete by its brackets. One loop over local
+ * variables, because the first handshake runs in the interpreter while a client already waits for its first page.
+ */
 export class BodyCollector {
   #bytes: Uint8Array = new Uint8Array(64 << 10)
   #length = 0
@@ -57,7 +62,7 @@ export class BodyCollector {
   readonly #closers: number[] = []
   #inString = false
   #escaped = false
-  #complete = false
+  #isComplete = false
 
   get length(): number {
     return this.#length
@@ -65,22 +70,39 @@ export class BodyCollector {
 
   /** Adds what has come; true when the body is complete. Throws HANDSHAKE for what can be no body. */
   add(piece: Uint8Array): boolean {
-    for (let i = 0; i < piece.length; i++) {
-      const byte = piece[i] as number
-      // Padding around the body: blanks, and the zero byte that carries a descriptor in a message of its own.
-      const blank = byte === 0x20 || (byte >= 0x09 && byte <= 0x0d) || byte === 0
-      if (this.#complete) {
-        if (!blank) throw handshakeError('there are bytes after the end of the body')
-        continue
-      }
-      if (this.#closers.length === 0) {
-        if (blank) continue
-        if (closerOf(byte) === 0) throw handshakeError('the body is not a JSON array or object')
-      }
-      this.#append(byte)
-      this.#follow(byte)
+    const closers = this.#closers
+    let inString = this.#inString
+    let escaped = this.#escaped
+    let start = -1
+    let end = piece.length
+    if (this.#isComplete) end = 0
+    else if (closers.length > 0) start = 0
+    else start = skipPadding(piece, 0)
+    if (start === piece.length) return this.#isComplete
+    if (this.#length === 0 && end > 0 && closerOf(piece[start] as number) === 0) {
+      throw handshakeError('the body is not a JSON array or object')
     }
-    return this.#complete
+    for (let i = start; i < end; i++) {
+      const byte = piece[i] as number
+      if (inString) {
+        if (escaped) escaped = false
+        else if (byte === BACKSLASH) escaped = true
+        else if (byte === QUOTE) inString = false
+      } else if (byte === QUOTE) inString = true
+      else if (byte === 0x5b || byte === 0x7b) closers.push(byte + 2)
+      else if (byte === 0x5d || byte === 0x7d) {
+        if (closers.pop() !== byte) throw handshakeError('the body is not JSON')
+        if (closers.length === 0) end = i + 1
+      }
+    }
+    this.#inString = inString
+    this.#escaped = escaped
+    if (end > 0) this.#append(piece.subarray(start, end))
+    this.#isComplete = closers.length === 0
+    if (this.#isComplete && skipPadding(piece, end) < piece.length) {
+      throw handshakeError('there are bytes after the end of the body')
+    }
+    return this.#isComplete
   }
 
   /** The collected body's text. Throws HANDSHAKE when it is not UTF-8. */
@@ -92,29 +114,26 @@ export class BodyCollector {
     }
   }
 
-  #follow(byte: number): void {
-    if (this.#escaped) this.#escaped = false
-    else if (this.#inString) {
-      if (byte === BACKSLASH) this.#escaped = true
-      else if (byte === QUOTE) this.#inString = false
-    } else if (byte === QUOTE) this.#inString = true
-    else if (closerOf(byte) !== 0) this.#closers.push(closerOf(byte))
-    else if (byte === 0x5d || byte === 0x7d) {
-      if (this.#closers.pop() !== byte) throw handshakeError('the body is not JSON')
-      this.#complete = this.#closers.length === 0
-    }
-  }
-
-  #append(byte: number): void {
-    if (this.#length === BODY_BYTES_MAX)
-      throw handshakeError(`the body is longer than ${BODY_BYTES_MAX} bytes`)
-    if (this.#length === this.#bytes.length) {
-      const larger = new Uint8Array(this.#bytes.length * 2)
+  #append(piece: Uint8Array): void {
+    const length = this.#length + piece.length
+    if (length > BODY_BYTES_MAX) throw handshakeError(`the body is longer than ${BODY_BYTES_MAX} bytes`)
+    if (length > this.#bytes.length) {
+      const larger = new Uint8Array(Math.max(length, this.#bytes.length * 2))
       larger.set(this.#bytes)
       this.#bytes = larger
     }
-    this.#bytes[this.#length++] = byte
+    this.#bytes.set(piece, this.#length)
+    this.#length = length
   }
+}
+
+/** Index of the first byte that is no padding: blanks, and the zero byte that carries a descriptor alone. */
+function skipPadding(piece: Uint8Array, from: number): number {
+  for (let i = from; i < piece.length; i++) {
+    const byte = piece[i] as number
+    if (byte !== 0x20 && (byte < 0x09 || byte > 0x0d) && byte !== 0) return i
+  }
+  return piece.length
 }
 
 /** Reads and checks a complete body against an image of `imageBytes`. Throws HANDSHAKE. */
@@ -173,38 +192,24 @@ export function encodeHandshake(
 
 /** Marks a string that stands for a number of the text. A real string may begin so, too, and is then read as one. */
 const NUMBER_MARK = '\u0000'
-const NUMBER = /-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][+-]?\d+)?/y
-const KEY_END = /\s*:/y
+/** JSON.parse is exact below this many digits. User space of today's machines ends there, so bodies rarely have more. */
+const LONG_NUMBER = /\d{16}/
+/** A string; or a long whole number; or a quote that opens a string without end. */
+const TOKEN = /"[^"\\]*(?:\\.[^"\\]*)*"|-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?(?!\s*:)|"/g
+const LONG_WHOLE_NUMBER = /^[1-9]\d{15,}$/
 
-/** JSON.parse, but a number comes out as its text after NUMBER_MARK. Accepts exactly what JSON.parse accepts. */
+/** JSON.parse, but a long whole number comes out as its text after NUMBER_MARK. Accepts exactly what JSON.parse accepts. */
 function parseExact(text: string): unknown {
-  let quoted = ''
-  let copied = 0
-  for (let at = 0; at < text.length; ) {
-    const code = text.charCodeAt(at)
-    if (code === QUOTE) {
-      at++
-      while (at < text.length && text.charCodeAt(at) !== QUOTE)
-        at += text.charCodeAt(at) === BACKSLASH ? 2 : 1
-      at++
-    } else if (code === 0x2d || (code >= 0x30 && code <= 0x39)) {
-      NUMBER.lastIndex = at
-      const number = NUMBER.exec(text)?.[0]
-      if (number === undefined) break // A lone minus, which JSON.parse refuses below.
-      const next = at + number.length
-      // A number where a key belongs must not become one.
-      KEY_END.lastIndex = next
-      if (KEY_END.test(text)) break
-      quoted += `${text.slice(copied, at)}"\\u0000${number}"`
-      copied = next
-      at = next
-    } else at++
-  }
   try {
-    return JSON.parse(quoted + text.slice(copied))
+    return JSON.parse(LONG_NUMBER.test(text) ? text.replace(TOKEN, markLongNumber) : text)
   } catch {
     throw handshakeError('the body is not JSON')
   }
+}
+
+function markLongNumber(token: string): string {
+  if (token === '"') throw handshakeError('the body is not JSON')
+  return LONG_WHOLE_NUMBER.test(token) ? `"\\u0000${token}"` : token
 }
 
 function isObject(value: unknown): value is Record<string, unknown> {
@@ -214,7 +219,7 @@ function isObject(value: unknown): value is Record<string, unknown> {
 function regionList(body: unknown): unknown[] {
   if (Array.isArray(body)) return body
   if (isObject(body)) {
-    if ('type' in body && body.type !== `${NUMBER_MARK}0`) {
+    if ('type' in body && body.type !== 0) {
       throw handshakeError('its message type is not 0, the handshake')
     }
     const list = body.mappings ?? body.regions
@@ -240,20 +245,11 @@ function regionOf(item: unknown, index: number, pageSize: number, imageBytes: nu
   const base = integer(fields, 'base_host_virt_addr', index)
   const bytes = integer(fields, 'size', index)
   const offset = integer(fields, 'offset', index)
-  const page = BigInt(pageSize)
   if (bytes === 0n) throw handshakeError(`region ${index} is empty`)
-  for (const [name, value] of [
-    ['base_host_virt_addr', base],
-    ['size', bytes],
-    ['offset', offset],
-  ] as const) {
-    if (value % page !== 0n) {
-      throw handshakeError(
-        `region ${index} has ${name} ${value}, not a multiple of its page size ${pageSize}`,
-      )
-    }
-  }
-  if (base + bytes > 1n << 64n) throw handshakeError(`region ${index} ends beyond the 64-bit address space`)
+  refuseUnaligned('base_host_virt_addr', base, pageSize, index)
+  refuseUnaligned('size', bytes, pageSize, index)
+  refuseUnaligned('offset', offset, pageSize, index)
+  if (base + bytes > U64_END) throw handshakeError(`region ${index} ends beyond the 64-bit address space`)
   if (offset + bytes > BigInt(imageBytes)) {
     throw handshakeError(
       `region ${index} (offset ${offset}, ${bytes} bytes) leaves the image of ${imageBytes} bytes`,
@@ -268,14 +264,20 @@ function regionOf(item: unknown, index: number, pageSize: number, imageBytes: nu
   }
 }
 
+function refuseUnaligned(name: string, value: bigint, pageSize: number, index: number): void {
+  if (value % BigInt(pageSize) === 0n) return
+  throw handshakeError(`region ${index} has ${name} ${value}, not a multiple of its page size ${pageSize}`)
+}
+
 function integer(fields: Record<string, unknown>, name: string, index: number): bigint {
   const value = fields[name]
-  const digits = typeof value === 'string' && value.startsWith(NUMBER_MARK) ? value.slice(1) : ''
-  if (!/^(?:0|[1-9]\d{0,19})$/.test(digits)) {
-    throw handshakeError(`region ${index} has no whole number ${name}`)
+  let number = -1n
+  if (typeof value === 'number' && Number.isSafeInteger(value)) number = BigInt(value)
+  else if (typeof value === 'string' && /^\d+$/.test(value.slice(1)) && value.startsWith(NUMBER_MARK)) {
+    number = value.length > 1 + U64_DIGITS ? U64_END : BigInt(value.slice(1))
   }
-  const number = BigInt(digits)
-  if (number >= 1n << 64n) throw handshakeError(`region ${index} has ${name} ${number}, beyond 64 bits`)
+  if (number < 0n) throw handshakeError(`region ${index} has no whole number ${name}`)
+  if (number >= U64_END) throw handshakeError(`region ${index} has a ${name} beyond 64 bits`)
   return number
 }
 

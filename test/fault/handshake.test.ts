@@ -9,6 +9,7 @@ import {
   isClientGone,
 } from '../../src/fault/handshake.ts'
 import { encodeHandshake } from '../../src/fault/handshake-parse.ts'
+import { rehearseHandshake } from '../../src/fault/rehearsal.ts'
 import { openUserfaultfd } from '../../src/fault/userfaultfd-open.ts'
 import { AF, FCNTL, MSG, OPEN, SOCK, SYS, UFFD } from '../../src/native/abi.ts'
 import { NativeBuffer } from '../../src/native/buffer.ts'
@@ -228,6 +229,11 @@ describe.skipIf(!userfaultfdOrSkipLoudly())('HandshakeReceiver', () => {
     expect(isClientGone(socket, scratch)).toBe(false)
     hangUp()
     expect(isClientGone(socket, scratch)).toBe(true)
+  })
+
+  it('can be rehearsed, and leaves nothing behind', () => {
+    receiver.close()
+    rehearseHandshake(3)
   })
 
   it('works with the machine clock', () => {
