@@ -160,7 +160,8 @@ export class DemandAgent {
     const { lane, sharedPrefault } = this.#parts
     let ms = timeoutMs
     if (this.#session) {
-      if (lane.hasOwnWork || sharedPrefault?.hasOwnWork || this.#isChannelBroken ) ms = Math.min(ms, 1)
+      if (lane.hasOwnWork || sharedPrefault?.hasOwnWork) ms = Math.min(ms, 1)
+      if (this.#isChannelBroken) ms = Math.min(ms, RECONNECT_MS / 4)
       if (!this.#isChannelBroken && this.#channel.armForPark()) ms = 0
       if (sharedPrefault && !sharedPrefault.isDrained && lane.pending === 0) ms = 0
     }

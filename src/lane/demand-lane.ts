@@ -50,6 +50,8 @@ export class DemandLane implements CompletionSink, FaultSink {
   readonly #onQuiet: () => void
   readonly #count: Record<DemandCounter, number>
   #channel: Channel
+  /** Between a broken channel and its successor faults are taken, and nothing is posted. */
+  #isCut = false
   #faults: FaultSource | undefined
   #placer: Placer | undefined
   readonly #deferred: Deferred
@@ -157,7 +159,7 @@ export class DemandLane implements CompletionSink, FaultSink {
       work++
     }
     if (work > 0) {
-      this.#channel.flush()
+      if (!this.#isCut) this.#channel.flush()
       this.#showPending()
     }
     return work
@@ -243,11 +245,13 @@ export class DemandLane implements CompletionSink, FaultSink {
   /** The channel has been opened anew: everything that was in flight is asked for again. */
   replaceChannel(channel: Channel): void {
     this.#channel = channel
+    this.#isCut = false
     this.#bytesShown = 0
   }
 
   /** The channel is broken: what was in flight goes back to the backlog, in its old order. */
   reclaimReads(): void {
+    this.#isCut = true
     const nowNs = this.#clock.nowNs()
     for (let workId = 0; workId < this.#workPage.length; workId++) {
       if (this.#isFree(workId)) continue
@@ -268,7 +272,7 @@ export class DemandLane implements CompletionSink, FaultSink {
   }
 
   #tryPost(page: number, startNs: number): boolean {
-    if (this.#freeWorkCount === 0) return false
+    if (this.#isCut || this.#freeWorkCount === 0) return false
     const workId = this.#freeWork[this.#freeWorkCount - 1] as number
     if (!this.#channel.tryPostRead(workId, page, 1)) return false
     this.#freeWorkCount--

@@ -76,6 +76,12 @@ class Lanes {
     this.#prefault?.doWork()
   }
 
+  /** The demand channel is broken. */
+  cut(): void {
+    this.#channels[0].close()
+    this.#demand.reclaimReads()
+  }
+
   async stepUntil<T>(promise: Promise<T>): Promise<T> {
     let isOpen = true
     const close = () => {
@@ -150,9 +156,13 @@ describe('LazyMemory behind the lanes, over TCP', () => {
     await once(source, 'exit')
     const read = lanes.memory.read(0, 2 * PAGE).catch((error) => error.code)
     await expect(lanes.stepUntil(new Promise(() => {}))).rejects.toThrow(/closed/)
-    expect(lanes.memory.isHere(PAGE, PAGE)).toBe(false)
+    lanes.cut()
+    const later = lanes.memory.read(9 * PAGE, PAGE).catch((error) => error.code)
+    for (let turn = 0; turn < 100; turn++) lanes.step() // Takes the fault, posts nothing, throws nothing.
+    expect(lanes.table.state(9)).toBe(STATE.DEMANDED)
+    expect([PAGE, 9 * PAGE].map((offset) => lanes.memory.isHere(offset, PAGE))).toEqual([false, false])
     lanes.memory.close()
-    expect(await read).toBe('PAGE_LOST')
+    expect(await Promise.all([read, later])).toEqual(['PAGE_LOST', 'PAGE_LOST'])
     lanes.close()
   })
 })
