@@ -8,6 +8,8 @@ export interface ConnectOptions {
   readonly sl?: number
   readonly pathMtu?: number
   readonly maxRdAtomic?: number
+  /** Default: as maxRdAtomic. */
+  readonly maxDestRdAtomic?: number
   readonly accessFlags?: number
   /** 4.096 µs × 2^timeout without an answer, then a retry. */
   readonly timeout?: number
@@ -38,7 +40,7 @@ export function connectQueuePairs(a: QueuePair, b: QueuePair, options: ConnectOp
       port: 1,
       av: { device: peer.device.number, sl: o.sl },
       destQpn: peer.number,
-      maxDestRdAtomic: o.maxRdAtomic,
+      maxDestRdAtomic: o.maxDestRdAtomic ?? o.maxRdAtomic,
       // Each end counts from a number of its own, so that mixing them up would be seen.
       rqPsn: peer.number * 1000,
       sqPsn: qp.number * 1000,

@@ -210,6 +210,7 @@ export class Requester {
   }
 
   #readsMax(qp: QueuePair): number {
+    if (qp.maxRdAtomic === 0) return Infinity // It is going to be refused, not to wait.
     const peer = this.#engine.peerOf(qp)
     return peer === null ? qp.maxRdAtomic : Math.min(qp.maxRdAtomic, Math.max(1, peer.maxDestRdAtomic))
   }
