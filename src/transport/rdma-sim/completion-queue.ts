@@ -2,30 +2,41 @@
  * A completion queue: a ring in shared memory that the NIC writes and one thread polls. When the NIC finds it
  * full, a completion is lost: the queue is broken for good, and so are the queue pairs that use it.
  */
-import { NO_RECORD } from '../../ring/layout.ts'
-import { allocateSpscRing, RingConsumer, RingProducer } from '../../ring/spsc-ring.ts'
+import { LINE_WORDS, NO_RECORD, type RingMemory } from '../../ring/layout.ts'
+import { RingConsumer, RingProducer, spscRingWords } from '../../ring/spsc-ring.ts'
 import { type PostingQueue, powerOfTwo } from './posting-queue.ts'
 import { DONE, DONE_WORDS, storeWide, type WorkCompletion } from './work-request.ts'
 
 /** poll() of a queue that has overrun. */
 export const CQ_BROKEN = -1
 
+/** Memory of a completion queue: a ring, and behind it a word that says that it has overrun. */
+export function allocateCompletionRing(entries: number): RingMemory {
+  // Rounded up as NICs do.
+  const capacity = powerOfTwo(entries)
+  const words = new Int32Array(new SharedArrayBuffer(4 * (spscRingWords(capacity, DONE_WORDS) + LINE_WORDS)))
+  return { words, offset: 0, capacity, recordWords: DONE_WORDS }
+}
+
 export class CompletionQueue {
   readonly #producer: RingProducer
   readonly #consumer: RingConsumer
   readonly #senders = new Map<number, PostingQueue>()
   readonly #receivers = new Map<number, PostingQueue>()
-  #isBroken = false
+  /** What a poller in another thread or process builds its own end from. */
+  readonly ring: RingMemory
+  readonly #brokenAt: number
 
-  /** @param entries at least so many; rounded up to a power of two as NICs do */
-  constructor(entries: number) {
-    const ring = allocateSpscRing(powerOfTwo(entries), DONE_WORDS)
+  /** @param ring what allocateCompletionRing() made, or memory laid out like it */
+  constructor(ring: RingMemory) {
+    this.ring = ring
+    this.#brokenAt = ring.offset + spscRingWords(ring.capacity, DONE_WORDS)
     this.#producer = new RingProducer(ring)
     this.#consumer = new RingConsumer(ring)
   }
 
   get isBroken(): boolean {
-    return this.#isBroken
+    return Atomics.load(this.ring.words, this.#brokenAt) !== 0
   }
 
   get capacity(): number {
@@ -38,9 +49,14 @@ export class CompletionQueue {
     if (receiver !== null) this.#receivers.set(qpNumber, receiver)
   }
 
+  detach(qpNumber: number): void {
+    this.#senders.delete(qpNumber)
+    this.#receivers.delete(qpNumber)
+  }
+
   /** Takes the oldest completion: 1, or 0 when there is none, or CQ_BROKEN. */
   poll(completion: WorkCompletion): number {
-    if (this.#isBroken) return CQ_BROKEN
+    if (this.isBroken) return CQ_BROKEN
     const at = this.#consumer.peek()
     if (at === NO_RECORD) return 0
     const words = this.#consumer.words
@@ -63,10 +79,10 @@ export class CompletionQueue {
     isReceive: boolean,
     nicNs: number,
   ): boolean {
-    if (this.#isBroken) return false
+    if (this.isBroken) return false
     const at = this.#producer.tryClaim()
     if (at === NO_RECORD) {
-      this.#isBroken = true
+      Atomics.store(this.ring.words, this.#brokenAt, 1)
       return false
     }
     const words = this.#producer.words

@@ -3,7 +3,7 @@
  * device is reached through it; how devices talk is the fabric's part.
  */
 import { FaultlaneError } from '../../errors.ts'
-import { CompletionQueue } from './completion-queue.ts'
+import { allocateCompletionRing, CompletionQueue } from './completion-queue.ts'
 import { EgressPort, type PortSink } from './egress-port.ts'
 import { EVENT } from './engine.ts'
 import type { EventLoop } from './event-loop.ts'
@@ -43,6 +43,7 @@ export interface DeviceHome {
     capacities: QpCapacities,
   ): QueuePair
   modifyQueuePair(qp: QueuePair, attributes: QpAttributes, mask: number): number
+  destroyQueuePair(qp: QueuePair): void
   onRequestSent(qp: QueuePair, token: number, extraPs: number): void
   onAnswerSent(qp: QueuePair, extraPs: number): void
 }
@@ -78,8 +79,9 @@ export class Device implements PortSink {
     return this.registrations.registerMemory(pd, bytes, access, address)
   }
 
+  /** @param entries at least so many */
   createCq(entries: number): CompletionQueue {
-    return new CompletionQueue(entries)
+    return new CompletionQueue(allocateCompletionRing(entries))
   }
 
   createQp(
@@ -102,6 +104,11 @@ export class Device implements PortSink {
   /** ibv_modify_qp: 0, or EINVAL and nothing has changed. */
   modifyQp(qp: QueuePair, attributes: QpAttributes, mask: number): number {
     return this.#home.modifyQueuePair(qp, attributes, mask)
+  }
+
+  /** Ends it in every state, without completions; more than once is fine. */
+  destroyQp(qp: QueuePair): void {
+    this.#home.destroyQueuePair(qp)
   }
 
   /** ibv_get_async_event, without waiting. */

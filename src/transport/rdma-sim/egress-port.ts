@@ -29,6 +29,7 @@ export class EgressPort {
   readonly #eligibleKind: number
   readonly #wireKind: number
   readonly #lanes = Array.from({ length: VL_COUNT }, () => new PacketFifo())
+  /** Bytes of each lane's first packet, 0 for none: what the arbiter chooses from. */
   readonly #headBytes = new Int32Array(VL_COUNT)
   readonly #flows: EgressFlow[] = []
   #bytesQueued = 0
@@ -124,7 +125,9 @@ export class EgressPort {
       // Others stand before it, or are on the wire: the shared engine is not waiting for it.
       if (flow.admitOffset === 0 && this.#bytesQueued > flow.inFifo)
         flow.setExtraPs(message, this.#model.contentionPs)
-      this.#lanes[flow.vl]!.push(index, packet)
+      const lane = this.#lanes[flow.vl]!
+      lane.push(index, packet)
+      this.#headBytes[flow.vl] = lane.headBytes
       flow.inFifo += packet
       this.#bytesQueued += packet
       flow.admitOffset += packet
@@ -145,13 +148,13 @@ export class EgressPort {
 
   #sendNext(): void {
     if (this.#sendingFlow >= 0 || this.#bytesQueued === 0) return
-    for (let vl = 0; vl < VL_COUNT; vl++) this.#headBytes[vl] = this.#lanes[vl]!.headBytes
     const vl = this.#arbiter.pick(this.#headBytes)
     assert(vl >= 0, 'a packet waits on a lane that the arbiter does not serve')
     const lane = this.#lanes[vl]!
     this.#sendingFlow = lane.headFlow
     this.#sendingBytes = lane.headBytes
     lane.shift()
+    this.#headBytes[vl] = lane.headBytes
     const { inFifo, isAnswers } = this.#flows[this.#sendingFlow]!
     const isShared = this.#bytesQueued > inFifo
     const wirePs = isShared

@@ -43,7 +43,8 @@ export class Fabric implements Engine, EventSink, DeviceHome {
   readonly loop = new EventLoop(this)
   readonly losses = new WorkLosses()
   readonly #devices: Device[] = []
-  readonly #queuePairs: QueuePair[] = []
+  /** By index; null once destroyed, and its number is not given again. */
+  readonly #queuePairs: (QueuePair | null)[] = []
   readonly #retirement = new Retirement(this)
   readonly #requester = new Requester(this, this.#retirement)
   readonly #responder = new Responder(this)
@@ -62,7 +63,7 @@ export class Fabric implements Engine, EventSink, DeviceHome {
   /** Real time: all that is due. Also takes up requests that other threads have posted. Returns how much was done. */
   advanceTo(timePs: number, eventsMax?: number): number {
     const handled = this.loop.advanceTo(timePs, eventsMax)
-    for (const qp of this.#queuePairs) if (qp.sender.hasPosted) this.#requester.onDoorbell(qp)
+    for (const qp of this.#queuePairs) if (qp?.sender.hasPosted) this.#requester.onDoorbell(qp)
     return handled
   }
 
@@ -78,7 +79,7 @@ export class Fabric implements Engine, EventSink, DeviceHome {
     }
     // Of a queue pair: a is its index, b a position or number in it, c the epoch it was scheduled in.
     const qp = this.#queuePairs[a]!
-    if (qp.epoch !== c) return
+    if (qp === null || qp.epoch !== c) return
     switch (kind) {
       case EVENT.START:
         this.#requester.onStart(qp)
@@ -121,7 +122,7 @@ export class Fabric implements Engine, EventSink, DeviceHome {
 
   peerOf(qp: QueuePair): QueuePair | null {
     const peer = this.#queuePairs[qp.destQpn - QP_NUMBER_FIRST]
-    return peer !== undefined && peer.device.number === qp.destDevice ? peer : null
+    return peer != null && peer.device.number === qp.destDevice ? peer : null
   }
 
   onRequestSent(qp: QueuePair, token: number, extraPs: number): void {
@@ -183,6 +184,7 @@ export class Fabric implements Engine, EventSink, DeviceHome {
     const to = nextState(qp.state, attributes, mask, RD_ATOMIC_MAX)
     if (to < 0 || !this.#isReachable(qp, attributes, mask)) return EINVAL
     if (to === QP_STATE.ERR) {
+      qp.responder.voidAnswers()
       this.enterError(qp)
       return VERBS_OK
     }
@@ -194,6 +196,15 @@ export class Fabric implements Engine, EventSink, DeviceHome {
     if (isResumed) this.#requester.run(qp)
     if (isDraining) this.#retirement.drain(qp)
     return VERBS_OK
+  }
+
+  destroyQueuePair(qp: QueuePair): void {
+    if (this.#queuePairs[qp.index] !== qp) return
+    this.#reset(qp)
+    qp.state = QP_STATE.RESET
+    qp.sendCq.detach(qp.number)
+    qp.recvCq.detach(qp.number)
+    this.#queuePairs[qp.index] = null
   }
 
   /** There is such a device, and the lane of the service level has weight at both ends. */
@@ -265,7 +276,7 @@ export class Fabric implements Engine, EventSink, DeviceHome {
     // Overrun: nothing that this queue was to tell can be told any more.
     qp.device.addAsyncEvent(ASYNC_EVENT.CQ_ERR, 0)
     for (const user of this.#queuePairs) {
-      if (user.sendCq !== cq && user.recvCq !== cq) continue
+      if (user === null || (user.sendCq !== cq && user.recvCq !== cq)) continue
       if (user.state === QP_STATE.ERR || user.state === QP_STATE.RESET) continue
       this.raise(user, ASYNC_EVENT.QP_FATAL)
       this.enterError(user)

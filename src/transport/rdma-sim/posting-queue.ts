@@ -4,20 +4,27 @@
  * completion of it, or of a later request of the queue, has been polled. Requests that are never signalled
  * fill the queue for good, as on a NIC.
  */
-import { NO_RECORD } from '../../ring/layout.ts'
+import { NO_RECORD, type RingMemory } from '../../ring/layout.ts'
 import { allocateSpscRing, RingConsumer, RingProducer } from '../../ring/spsc-ring.ts'
 
 export class PostingQueue {
   readonly requestsMax: number
+  /** What a poster in another thread or process builds its own end from. */
+  readonly ring: RingMemory
   /** The NIC's end. */
   readonly consumer: RingConsumer
   readonly #producer: RingProducer
   #posted = 0
   #retired = 0
 
-  constructor(requestsMax: number, recordWords: number) {
-    const ring = allocateSpscRing(powerOfTwo(requestsMax), recordWords)
+  /** @param ring at least `requestsMax` records, empty */
+  constructor(
+    requestsMax: number,
+    recordWords: number,
+    ring = allocateSpscRing(powerOfTwo(requestsMax), recordWords),
+  ) {
     this.requestsMax = requestsMax
+    this.ring = ring
     this.#producer = new RingProducer(ring)
     this.consumer = new RingConsumer(ring)
   }

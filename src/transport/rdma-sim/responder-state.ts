@@ -51,6 +51,8 @@ export class ResponderState {
   readonly answers: Answer[]
   answersSent = 0
   answersQueued = 0
+  /** Answers before this one are not sent any more: the queue pair was reset, or put into error by its owner. */
+  answersVoid = 0
   readonly placements: Placement[]
   placementsDone = 0
   placementsQueued = 0
@@ -89,6 +91,15 @@ export class ResponderState {
     return this.answers[this.answersQueued++ & (this.answers.length - 1)]!
   }
 
+  voidAnswers(): void {
+    this.answersVoid = this.answersQueued
+  }
+
+  /** The oldest entry has been voided. */
+  get isAnswerVoid(): boolean {
+    return this.answersSent < this.answersVoid
+  }
+
   /** The oldest entry. Answers leave in the order in which they were added. */
   takeAnswer(): Answer {
     return this.answers[this.answersSent++ & (this.answers.length - 1)]!
@@ -124,6 +135,7 @@ export class ResponderState {
   }
 
   reset(): void {
+    this.voidAnswers()
     this.isNakSent = false
     this.serviceFreePs = 0
     this.placeFreePs = 0

@@ -111,9 +111,10 @@ export class Responder {
   /** The last byte of an answer is on the wire. */
   onSent(qp: QueuePair, extraPs: number): void {
     const { loop, losses } = this.#engine
+    const isVoid = qp.responder.isAnswerVoid
     const answer = qp.responder.takeAnswer()
     const requester = answer.requester!
-    if (losses.takeAnswer()) return
+    if (isVoid || losses.takeAnswer()) return
     const isRead = answer.kind === EVENT.READ_DONE
     const model = requester.device.model
     const tailPs = isRead ? model.tailPs(requester.slots.length(answer.position)) : 0

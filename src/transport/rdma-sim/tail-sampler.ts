@@ -16,7 +16,7 @@ export class TailSampler {
 
   /** @param ns99 what is added at the 99th percentile, @param ns999 at the 99.9th */
   constructor(ns99: number, ns999: number, seed: number) {
-    this.#quantiles = [0, 0.6, 0.985, 0.9975, 0.998, 1].map((q) => Math.floor(q * TWO_32))
+    this.#quantiles = [0, 0.75, 0.985, 0.9975, 0.998, 1].map((q) => Math.floor(q * TWO_32))
     this.#addsPs = [0, 0, ns99, ns99, ns999, ns999].map((ns) => Math.floor(ns * 1000))
     this.#at = Math.imul(seed | 0, 0x85ebca6b) >>> 0
   }

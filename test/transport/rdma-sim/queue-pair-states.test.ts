@@ -178,6 +178,24 @@ describe('posting by state', () => {
   })
 })
 
+describe('destroyed', () => {
+  it('a queue pair is gone at once, its peer hears nothing, and its device makes others', () => {
+    const pair = new Pair({ timeout: 8, retryCount: 1 })
+    const { a, b } = pair
+    for (let id = 0; id < 8; id++) post(a, b, { id, length: 4096 })
+    for (let i = 0; i < 20; i++) pair.fabric.step()
+    b.device.destroyQp(b.qp)
+    b.device.destroyQp(b.qp)
+    pair.settle()
+    const [first, ...rest] = outcomes(a.sendCq).filter(([, status]) => status !== WC_STATUS.SUCCESS)
+    expect(first![1]).toBe(WC_STATUS.RETRY_EXC_ERR)
+    expect(rest.every(([, status]) => status === WC_STATUS.WR_FLUSH_ERR)).toBe(true)
+    const { pd, sendCq, recvCq } = b
+    const next = b.device.createQp({ pd, sendCq, recvCq }, { maxSendWr: 4, maxRecvWr: 4 })
+    expect(next.number).not.toBe(b.qp.number)
+  })
+})
+
 describe('bounded queues', () => {
   it('gives slots back only with a completion: unsignalled requests fill the queue for good', () => {
     const pair = new Pair({ depth: 4 })

@@ -9,14 +9,17 @@ describe('what the wire loses is repeated, and carried out once', () => {
     const pair = new Pair()
     const { a, b } = pair
     const add = { opcode: WR_OPCODE.ATOMIC_FETCH_AND_ADD, compareAdd: 1n }
-    post(a, b, { ...add, id: 0 })
-    while (a.qp.slots.oldest === 0) pair.fabric.step()
-    pair.fabric.losses.requests = 1
-    for (let id = 1; id < 6; id++) post(a, b, { ...add, id })
-    while (a.qp.slots.oldest !== 6) pair.fabric.step()
-    expect(pair.fabric.loop.nowNs()).toBeLessThan(50_000)
-    expect(outcomes(a.sendCq)).toEqual(succeeded(6))
-    expect(new DataView(b.bytes.buffer).getBigUint64(0, true)).toBe(6n)
+    // Twice: a gap is said once, the next one again.
+    for (const from of [0, 6]) {
+      post(a, b, { ...add, id: from })
+      while (a.qp.slots.oldest === from) pair.fabric.step()
+      pair.fabric.losses.requests = 1
+      for (let id = from + 1; id < from + 6; id++) post(a, b, { ...add, id })
+      while (a.qp.slots.oldest !== from + 6) pair.fabric.step()
+    }
+    expect(pair.fabric.loop.nowNs()).toBeLessThan(100_000)
+    expect(outcomes(a.sendCq)).toEqual(succeeded(12))
+    expect(new DataView(b.bytes.buffer).getBigUint64(0, true)).toBe(12n)
   })
 
   it('a lost answer of an atomic: the saved result comes, the atomic is not done again', () => {

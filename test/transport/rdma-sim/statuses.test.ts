@@ -123,6 +123,16 @@ const cases: Case[] = [
       [101, FLUSHED],
     ],
   },
+  {
+    name: 'READ longer than 2^31',
+    status: S.REM_INV_REQ_ERR,
+    wanted: ({ a }) => {
+      const length = 2 ** 31 + 8 // Address space only: nothing touches it.
+      const large = a.device.registerMemory(a.pd, new Uint8Array(length), ACCESS.LOCAL_WRITE)
+      return { ...read, lkey: large.key, address: large.address, length }
+    },
+    ...invalid,
+  },
   { name: 'unknown rkey', status: S.REM_ACCESS_ERR, wanted: () => ({ ...read, rkey: 0x7700 }), ...denied },
   {
     name: 'stale rkey',
