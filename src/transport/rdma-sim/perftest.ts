@@ -65,6 +65,8 @@ const ROW_BYTES_MAX = 2 ** 26
 const SAMPLES_MIN = 24
 /** Of each bulk stream, before its rate is worth printing. */
 const BULK_COMPLETIONS_MIN = 4
+/** Draws of the host's tail per row: enough for a 99.9th percentile. */
+const DRAWS_MIN = 1000
 /** The measured operation starts at random within the time of so many bytes on the wire. */
 const PHASE_BYTES = 65536
 
@@ -120,7 +122,7 @@ class RowRun {
   run(): PerftestRow {
     const { op, depth, beside, sl } = this.#o
     const rate = this.#measureRate()
-    const times = (depth > 1 ? rate.timesPs : this.#measureLatency()).sort()
+    const times = this.#withTail(depth > 1 ? rate.timesPs : this.#measureLatency()).sort()
     const us = (share: number): number =>
       round(times[Math.min(times.length - 1, Math.floor(share * times.length))]! / 1e6, 1000)
     const row = {
@@ -143,15 +145,20 @@ class RowRun {
     return new PerftestBench(this.#preset.figures, this.#size, depth, { streams: beside, kind, sl })
   }
 
-  #tail(): TailSampler {
+  /** The host's part is drawn apart from the model's, so that few samples of a long message have a tail too. */
+  #withTail(timesPs: Float64Array): Float64Array {
     const { tail99, tail999 } = this.#preset.figures
-    return new TailSampler(tail99.value, tail999.value, this.#o.seed)
+    const tail = new TailSampler(tail99.value, tail999.value, this.#o.seed)
+    const { length } = timesPs
+    return Float64Array.from(
+      { length: Math.max(length, DRAWS_MIN) },
+      (_, i) => timesPs[i % length]! + tail.samplePs(),
+    )
   }
 
   #measureLatency(): Float64Array {
     const { op, beside, seed } = this.#o
     const bench = this.#bench()
-    const tail = this.#tail()
     const random = new Random(seed)
     const phasePs = bench.client.device.model.wirePs(PHASE_BYTES)
     const times = new Float64Array(this.#samples)
@@ -169,7 +176,6 @@ class RowRun {
         while (bench.poll(bench.client.sendCq) < 0) bench.step()
         times[i] = bench.nowPs - startPs
       }
-      times[i]! += tail.samplePs()
     }
     return times
   }
@@ -191,7 +197,6 @@ class RowRun {
   #measureRate(): { timesPs: Float64Array; mpps: number; bulkGbps: number } {
     const { op, depth, beside } = this.#o
     const bench = this.#bench()
-    const tail = this.#tail()
     const count = Math.max(this.#samples, 2 * Math.min(depth, SAMPLES_MIN))
     const timesPs = new Float64Array(count)
     const startsPs = new Float64Array(depth)
@@ -208,7 +213,7 @@ class RowRun {
     for (let done = 0; done < count; done++) {
       let id = bench.poll(bench.client.sendCq)
       for (; id < 0; id = bench.poll(bench.client.sendCq)) bench.step()
-      timesPs[done] = bench.nowPs - startsPs[id % depth]! + tail.samplePs()
+      timesPs[done] = bench.nowPs - startsPs[id % depth]!
       if (done === 0) firstPs = bench.nowPs
       if (op === 'send') while (bench.poll(bench.server.recvCq) >= 0);
       if (posted < count) post()
