@@ -38,12 +38,16 @@ export interface NicFigures {
   readonly fetchStep: Figure
   readonly sendExtra: Figure
   readonly atomicBase: Figure
-  /** Time that one queue pair needs per message whatever its latency: max(min, base + perByte × bytes). */
+  /**
+   * Time that one queue pair needs per message whatever its latency: max(min, base + perByte × bytes, cap × bytes).
+   * A cap of 0: the wire is the limit.
+   */
   readonly readGapMin: Figure
   readonly readGapBase: Figure
   readonly readGapPerByte: Figure
+  readonly readCapPerByte: Figure
   readonly writeGapMin: Figure
-  readonly writeGapPerByte: Figure
+  readonly writeCapPerByte: Figure
   readonly atomicGap: Figure
   /** Bytes of one queue pair that stand in the send FIFO of its class (Q). */
   readonly burstBytes: Figure

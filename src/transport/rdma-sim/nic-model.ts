@@ -64,8 +64,8 @@ export class NicModel {
 
   /** The same while several queue pairs compete: together they are not faster than one alone can be. */
   sharedWirePs(bytes: number, isAnswer: boolean): number {
-    const gap = isAnswer ? this.#f.readGapPerByte.value : this.#f.writeGapPerByte.value
-    return ps(bytes * Math.max(this.#f.wirePerByte.value, gap))
+    const cap = isAnswer ? this.#f.readCapPerByte.value : this.#f.writeCapPerByte.value
+    return ps(bytes * Math.max(this.#f.wirePerByte.value, cap))
   }
 
   /** Until the first `bytes` of a message have been read over PCIe. */
@@ -81,11 +81,12 @@ export class NicModel {
 
   readGapPs(bytes: number): number {
     const f = this.#f
-    return ps(Math.max(f.readGapMin.value, f.readGapBase.value + f.readGapPerByte.value * bytes))
+    const engine = f.readGapBase.value + f.readGapPerByte.value * bytes
+    return ps(Math.max(f.readGapMin.value, engine, f.readCapPerByte.value * bytes))
   }
 
   writeGapPs(bytes: number): number {
-    return ps(Math.max(this.#f.writeGapMin.value, this.#f.writeGapPerByte.value * bytes))
+    return ps(Math.max(this.#f.writeGapMin.value, this.#f.writeCapPerByte.value * bytes))
   }
 
   atomicGapPs(): number {

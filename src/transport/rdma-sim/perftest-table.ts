@@ -20,7 +20,8 @@ const UNITS: Partial<Record<keyof NicFigures, string>> = {
   pcieReadPerByte: 'ns/B',
   pcieReadFirstPerByte: 'ns/B',
   readGapPerByte: 'ns/B',
-  writeGapPerByte: 'ns/B',
+  readCapPerByte: 'ns/B',
+  writeCapPerByte: 'ns/B',
 }
 
 export function formatPerftest(options: PerftestOptions, rows: readonly PerftestRow[]): string {
