@@ -26,6 +26,8 @@ export interface DeviceOptions {
   readonly arbitration?: VlArbitration
   /** Lane of each of the 16 service levels. */
   readonly slToVl?: readonly number[]
+  /** Switches on the way to the other NICs. Default: 0, back to back. */
+  readonly switchHops?: number
 }
 
 export interface AsyncEvent {
@@ -63,7 +65,7 @@ export class Device implements PortSink {
 
   constructor(home: DeviceHome, number: number, figures: NicFigures, options: DeviceOptions = {}) {
     this.number = number
-    this.model = new NicModel(figures)
+    this.model = new NicModel(figures, options.switchHops)
     const event = { port: number, eligible: EVENT.ELIGIBLE, wireFree: EVENT.WIRE_FREE }
     this.port = new EgressPort(home.loop, this.model, options.arbitration ?? LATENCY_LANE, this, event)
     this.#home = home

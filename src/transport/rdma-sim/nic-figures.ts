@@ -54,6 +54,8 @@ export interface NicFigures {
   /** The engine that all queue pairs share: time per message, and what a message pays that finds it serving others. */
   readonly engine: Figure
   readonly contention: Figure
+  /** One switch on the way, one way. The other figures are of two NICs back to back. */
+  readonly switchHop: Figure
   /** What the host adds to a latency at the 99th and the 99.9th percentile. */
   readonly tail99: Figure
   readonly tail999: Figure

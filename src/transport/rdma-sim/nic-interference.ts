@@ -38,6 +38,7 @@ export function interferencePresets(cx3: NicFigures, edr: NicFigures): NicPreset
     writeCapPerByte: guess(0, 'the wire is slower'),
     burstBytes: derived(18 * 1024, 'beside 1 bulk stream in the same queue 6.5 µs: Q about 18 KB'),
     contention: derived(100, 'rest of 6.5 - 1.7 µs after one burst less half a packet'),
+    switchHop: guess(270, 'as edr100'),
   }
   const cx4ib: NicFigures = {
     ...edr,
@@ -52,6 +53,7 @@ export function interferencePresets(cx3: NicFigures, edr: NicFigures): NicPreset
     contention: derived(224, 'rest of 12.9 - 1.5 µs after one burst less half a packet'),
     tail99: published(100, 'alone median 1.5, p99 1.6 µs'),
     tail999: guess(100, 'as p99'),
+    switchHop: guess(270, 'as edr100'),
   }
   const isReadCalibrated = false
   return [

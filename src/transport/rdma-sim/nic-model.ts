@@ -36,7 +36,8 @@ export class NicModel {
   readonly #f: NicFigures
   readonly #tailPerByte: number
 
-  constructor(figures: NicFigures) {
+  /** @param switchHops switches between this NIC and the others */
+  constructor(figures: NicFigures, switchHops = 0) {
     const f = figures
     this.#f = f
     this.mtu = f.mtu.value
@@ -44,13 +45,13 @@ export class NicModel {
     this.burstBytes = f.burstBytes.value
     const write = ps(f.writeBase.value)
     this.postPs = Math.floor(write * 0.45)
-    this.linkPs = Math.floor(write * 0.2)
+    const linkPs = Math.floor(write * 0.2)
+    this.linkPs = linkPs + switchHops * ps(f.switchHop.value)
     this.enginePs = ps(f.engine.value)
     this.contentionPs = ps(f.contention.value)
-    this.placePs = write - this.postPs - this.linkPs - this.enginePs
+    this.placePs = write - this.postPs - linkPs - this.enginePs
     this.completePs = this.placePs
-    const roundTrip =
-      this.postPs + this.wirePs(CONTROL_BYTES) + 2 * this.linkPs + this.enginePs + this.completePs
+    const roundTrip = this.postPs + this.wirePs(CONTROL_BYTES) + 2 * linkPs + this.enginePs + this.completePs
     this.readFetchPs = ps(f.readBase.value) - roundTrip
     this.atomicFetchPs = ps(f.atomicBase.value) - roundTrip - this.wirePs(CONTROL_BYTES)
     this.writeFetchPs = ps(f.fetchStep.value)

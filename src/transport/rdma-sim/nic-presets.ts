@@ -39,6 +39,7 @@ const cx3Qdr40: NicFigures = {
   burstBytes: guess(14400, 'as cx3pro-ib56'),
   engine: guess(28, '35 M messages per second'),
   contention: guess(28, 'one message in the shared engine'),
+  switchHop: guess(270, 'as edr100'),
   tail99: derived(139.3, 'p99 / p50 1.07 at 2 B'),
   tail999: derived(7960, 'p99.9 9.95 µs at 2 B: host noise'),
 }
@@ -88,6 +89,7 @@ const edr100: NicFigures = {
   burstBytes: guess(122880, 'as cx4-ib100'),
   engine: guess(10, '100 M messages per second'),
   contention: guess(10, 'one message in the shared engine'),
+  switchHop: published(270, 'one switch hop 0.27 µs one way'),
   tail99: guess(0, 'no tail published'),
   tail999: guess(0, 'no tail published'),
 }
@@ -110,6 +112,7 @@ const hdr200: NicFigures = {
   writeCapPerByte: derived(0.0409, 'cap 195.6 Gb/s'),
   engine: guess(7, '140 M messages per second'),
   contention: guess(7, 'one message in the shared engine'),
+  switchHop: guess(270, 'as edr100'),
 }
 
 const ndr400: NicFigures = {
@@ -148,6 +151,7 @@ const rxe: NicFigures = {
   writeCapPerByte: guess(0.125, 'memory copies'),
   atomicGap: guess(1000, 'one softirq turn'),
   burstBytes: guess(65536, 'what rxe keeps in the network queue'),
+  switchHop: guess(0, 'loopback'),
 }
 
 export const DEFAULT_NIC = 'cx3-qdr40'

@@ -54,11 +54,11 @@ export class PerftestBench {
   readonly #bulkOffset: number
   readonly #streams: { from: Side; to: Side }[] = []
 
-  constructor(figures: NicFigures, size: number, depth: number, beside: BesideOptions) {
+  constructor(figures: NicFigures, size: number, depth: number, beside: BesideOptions, switchHops = 0) {
     this.#beside = beside
     const bulk = BULK[beside.kind]
-    const a = this.fabric.addDevice(figures)
-    const b = this.fabric.addDevice(figures)
+    const a = this.fabric.addDevice(figures, { switchHops })
+    const b = this.fabric.addDevice(figures, { switchHops })
     // Bulk has its own bytes, also on the same queue pair: a mark must not travel with it.
     this.#bulkOffset = Math.max(size, 8)
     const bytes = this.#bulkOffset + (beside.streams > 0 ? bulk.bytes : 0)

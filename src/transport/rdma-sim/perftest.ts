@@ -35,6 +35,8 @@ export interface PerftestOptions {
   readonly beside?: number
   readonly sl?: 'separated' | 'shared' | 'same-qp'
   readonly seed?: number
+  /** Switches between the two NICs. Default: 0, back to back. */
+  readonly switchHops?: number
   /** Samples per row; fewer where messages are long. Default: 1000, beside streams 300. */
   readonly iterations?: number
 }
@@ -72,7 +74,16 @@ const PHASE_BYTES = 65536
 
 export function runPerftest(options: PerftestOptions = {}): PerftestRow[] {
   const op = options.op ?? 'read'
-  const o = { depth: 1, beside: 0, sl: 'separated', seed: 1, sizes: SIZES, ...options, op } as const
+  const o = {
+    depth: 1,
+    beside: 0,
+    sl: 'separated',
+    seed: 1,
+    switchHops: 0,
+    sizes: SIZES,
+    ...options,
+    op,
+  } as const
   check('operation', o.op, perftestOps.includes(o.op), perftestOps.join(', '))
   check('depth', o.depth, isWithin(o.depth, 1, DEPTH_MAX), `1 to ${DEPTH_MAX}`)
   check('streams beside', o.beside, isWithin(o.beside, 0, BESIDE_MAX), `0 to ${BESIDE_MAX}`)
@@ -82,6 +93,7 @@ export function runPerftest(options: PerftestOptions = {}): PerftestRow[] {
     ['separated', 'shared', 'same-qp'].includes(o.sl),
     'separated, shared or same-qp',
   )
+  check('switch hops', o.switchHops, isWithin(o.switchHops, 0, 8), '0 to 8')
   check('seed', o.seed, Number.isInteger(o.seed), 'an integer')
   const iterations = o.iterations ?? (o.beside > 0 ? 300 : 1000)
   check('iterations', iterations, isWithin(iterations, 1, 1e6), '1 to 1000000')
@@ -98,6 +110,7 @@ interface RunOptions {
   readonly beside: number
   readonly sl: 'separated' | 'shared' | 'same-qp'
   readonly seed: number
+  readonly switchHops: number
   readonly iterations: number
 }
 
@@ -140,9 +153,10 @@ class RowRun {
   }
 
   #bench(): PerftestBench {
-    const { op, depth, beside, sl } = this.#o
+    const { op, depth, beside, sl, switchHops } = this.#o
     const kind = op === 'write' || op === 'send' ? 'write' : 'read'
-    return new PerftestBench(this.#preset.figures, this.#size, depth, { streams: beside, kind, sl })
+    const streams = { streams: beside, kind, sl } as const
+    return new PerftestBench(this.#preset.figures, this.#size, depth, streams, switchHops)
   }
 
   /** The host's part is drawn apart from the model's, so that few samples of a long message have a tail too. */

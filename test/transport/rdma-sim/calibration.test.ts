@@ -39,6 +39,12 @@ it.each(latencies)('%s %s %i B: %d µs', (nic, op, size, us) => {
   within(row({ nic, op }, size).t_typical_us, us, 0.01)
 })
 
+it('edr100: a switch adds 0.27 µs each way', () => {
+  const edr = { nic: 'edr100', switchHops: 1 }
+  within(row({ ...edr, op: 'send' }, 32).t_typical_us, 0.83 + 0.27, 0.01)
+  within(row(edr, 2).t_typical_us, 1.9 + 2 * 0.27, 0.01)
+})
+
 describe('rates, 128 outstanding', () => {
   const messages: [string, 'read' | 'write' | 'fetch-add', number, number][] = [
     ['cx3-qdr40', 'read', 8, 6.208],
