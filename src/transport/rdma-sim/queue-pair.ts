@@ -91,7 +91,7 @@ export class QueuePair {
     this.slots = new SendSlots(capacities.maxSendWr)
     this.responder = new ResponderState(capacities.maxSendWr, capacities.maxRecvWr)
     this.requestFlow = device.port.addFlow(device.model.burstBytes, false)
-    // Responses stand in first come, first served order behind all that is outstanding: see the facts' table.
+    // Answers wait behind all that has been asked for on their lane: the worst case, see README.md.
     this.responseFlow = device.port.addFlow(Infinity, true)
     this.sendCq.attach(number, this.sender, null)
     this.recvCq.attach(number, null, this.receiver)
