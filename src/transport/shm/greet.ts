@@ -1,0 +1,175 @@
+/** The destination's half of the opening exchange: learns what the source has and receives it. Blocks, bounded. */
+import { FaultlaneError } from '../../errors.ts'
+import { EXTENTS_MAX, extentsInPages } from '../../memory/image.ts'
+import { ERRNO, errnoName, MSG, POLL } from '../../native/abi.ts'
+import { NativeBuffer } from '../../native/buffer.ts'
+import { libc } from '../../native/libc.ts'
+import { PollSet } from '../../native/poll-set.ts'
+import { connectUnix, DescriptorMessages, WOULD_BLOCK } from '../../native/unix-socket.ts'
+import type { ImageInfo } from '../transport.ts'
+import { readExtents } from './extents.ts'
+import {
+  EXTENTS_UNKNOWN,
+  HELLO,
+  HELLO_BYTES,
+  HELLO_MAGIC,
+  LANE_CODE,
+  pathOfShmUrl,
+  SHM_VERSION,
+  STATUS,
+  WELCOME,
+  WELCOME_BYTES,
+  WELCOME_MAGIC,
+} from './wire.ts'
+
+const UNIT_BYTES = 4096
+/** Between two tries to connect while the source's backlog is full. */
+const RETRY_MS = 5
+
+/** An open shm connection; whoever has it closes both descriptors. */
+export interface Greeted {
+  readonly info: ImageInfo
+  readonly bytes: number
+  /** Runs of data in 4 KiB pages, whatever the page size of the session. */
+  readonly extents: Uint32Array | null
+  readonly socket: number
+  readonly imageFd: number
+}
+
+export function greet(
+  url: string,
+  lane: keyof typeof LANE_CODE,
+  pageBytes: number,
+  timeoutMs: number,
+): Greeted {
+  const deadline = performance.now() + timeoutMs
+  const socket = connect(url, deadline)
+  const fds: number[] = []
+  try {
+    const hello = new NativeBuffer(HELLO_BYTES)
+    hello.u32[HELLO.MAGIC] = HELLO_MAGIC
+    hello.u32[HELLO.VERSION] = SHM_VERSION
+    hello.u32[HELLO.LANE] = LANE_CODE[lane]
+    hello.u32[HELLO.PAGE_BYTES] = pageBytes
+    if (libc().send(socket, hello.address, HELLO_BYTES, MSG.NOSIGNAL) !== HELLO_BYTES) {
+      throw unreachable(url, `hello: ${errnoName(libc().errno())}`)
+    }
+    const welcome = new NativeBuffer(WELCOME_BYTES)
+    receiveWelcome(url, socket, welcome, fds, deadline)
+    return readWelcome(url, pageBytes, welcome, fds, socket)
+  } catch (error) {
+    libc().close(socket)
+    for (const fd of fds) libc().close(fd)
+    throw error
+  }
+}
+
+function connect(url: string, deadline: number): number {
+  const path = pathOfShmUrl(url)
+  if (path === '') {
+    throw new FaultlaneError({ code: 'BAD_ARGUMENT', what: 'shm address', got: url, expected: 'shm:PATH' })
+  }
+  for (;;) {
+    try {
+      return connectUnix(path)
+    } catch (cause) {
+      const failure = (cause as FaultlaneError).failure
+      if (failure?.code !== 'SYSTEM') throw cause
+      if (failure.errno !== ERRNO.EAGAIN || performance.now() >= deadline) {
+        throw unreachable(url, `${failure.call}: ${failure.name}`, cause)
+      }
+      new PollSet(1).wait(RETRY_MS)
+    }
+  }
+}
+
+function receiveWelcome(
+  url: string,
+  socket: number,
+  into: NativeBuffer,
+  fds: number[],
+  deadline: number,
+): void {
+  const messages = new DescriptorMessages()
+  const poll = new PollSet(1)
+  for (let got = 0; got < WELCOME_BYTES; ) {
+    const result = messages.receive(socket, into.address + got, WELCOME_BYTES - got, fds)
+    if (result === 0) {
+      throw nonsense(
+        url,
+        `${got} of ${WELCOME_BYTES} bytes before it closed the connection`,
+        'a whole welcome',
+      )
+    }
+    if (result !== WOULD_BLOCK) {
+      got += result
+      continue
+    }
+    const leftMs = Math.ceil(deadline - performance.now())
+    if (leftMs <= 0) throw unreachable(url, `no welcome in time (${got} of ${WELCOME_BYTES} bytes came)`)
+    poll.set(0, socket, POLL.IN)
+    poll.wait(leftMs)
+  }
+}
+
+function readWelcome(
+  url: string,
+  pageBytes: number,
+  welcome: NativeBuffer,
+  fds: readonly number[],
+  socket: number,
+): Greeted {
+  const word = (index: number) => welcome.u32[index] as number
+  if (word(WELCOME.MAGIC) !== WELCOME_MAGIC) {
+    const first = [...welcome.u8.subarray(0, 8)].map((b) => b.toString(16).padStart(2, '0')).join(' ')
+    throw nonsense(url, `first bytes ${first}`, 'the welcome of a Faultlane source')
+  }
+  const status = word(WELCOME.STATUS)
+  if (status === STATUS.BAD_VERSION || word(WELCOME.VERSION) !== SHM_VERSION) {
+    const got = word(WELCOME.VERSION)
+    throw new FaultlaneError({ code: 'VERSION_MISMATCH', peer: peerName(url), got, expected: SHM_VERSION })
+  }
+  const bytes = welcome.getU64(WELCOME.BYTES_LOW * 4)
+  if (status === STATUS.BAD_PAGE_SIZE) {
+    throw new FaultlaneError({
+      code: 'GEOMETRY_MISMATCH',
+      what: `page size asked of ${peerName(url)}`,
+      got: `${pageBytes} bytes`,
+      expected: `a power of two from 4096 that divides the image's ${bytes} bytes`,
+    })
+  }
+  if (status !== STATUS.OK) throw nonsense(url, `status ${status}`, 'a status of this version')
+  const pairs = word(WELCOME.EXTENT_PAIRS)
+  const isKnown = pairs !== EXTENTS_UNKNOWN
+  if (fds.length !== (isKnown ? 2 : 1)) {
+    throw nonsense(url, `${fds.length} descriptors`, isKnown ? 'the image and its extents' : 'the image')
+  }
+  if (isKnown && pairs > EXTENTS_MAX) throw nonsense(url, `${pairs} extents`, `${EXTENTS_MAX} at most`)
+  if (bytes === 0 || bytes % pageBytes !== 0 || !Number.isSafeInteger(bytes)) {
+    throw nonsense(url, `an image of ${bytes} bytes`, `a multiple of ${pageBytes}`)
+  }
+  const [imageFd, extentsFd] = fds as [number, number?]
+  const extents =
+    extentsFd === undefined ? null : readExtents(extentsFd, pairs, bytes / UNIT_BYTES, peerName(url))
+  if (extentsFd !== undefined) libc().close(extentsFd)
+  const hex = (index: number) => word(index).toString(16).padStart(8, '0')
+  const info: ImageInfo = {
+    imageId: hex(WELCOME.IMAGE_HIGH) + hex(WELCOME.IMAGE_LOW),
+    pageSize: pageBytes,
+    pageCount: bytes / pageBytes,
+    dataExtents: extentsInPages(extents, pageBytes),
+  }
+  return { info, bytes, extents, socket, imageFd }
+}
+
+function peerName(url: string): string {
+  return `the source at ${url}`
+}
+
+function nonsense(url: string, got: string, expected: string): FaultlaneError {
+  return new FaultlaneError({ code: 'PROTOCOL', peer: peerName(url), got, expected })
+}
+
+function unreachable(url: string, reason: string, cause?: unknown): FaultlaneError {
+  return new FaultlaneError({ code: 'CONNECT_FAILED', url, reason }, { cause })
+}

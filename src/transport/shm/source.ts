@@ -1,0 +1,257 @@
+/**
+ * Lets destinations on this host map the frozen image: `shm:PATH`. Owned by one thread, never blocks in a turn.
+ * It answers one hello per connection with the image's descriptor and then only keeps the connection open:
+ * destinations read the mapping without the source's CPU, so its stats count channels and no pages.
+ */
+import { FaultlaneError } from '../../errors.ts'
+import type { ImageDescription } from '../../memory/image.ts'
+import { ERRNO, errnoName, MSG, OPEN, POLL } from '../../native/abi.ts'
+import { NativeBuffer } from '../../native/buffer.ts'
+import { check, type Libc, libc } from '../../native/libc.ts'
+import { PollSet } from '../../native/poll-set.ts'
+import { DescriptorMessages, UnixListener, WOULD_BLOCK } from '../../native/unix-socket.ts'
+import type { SourceAgent, SourceOptions, SourceStats } from '../source.ts'
+import { sealedExtents } from './extents.ts'
+import {
+  EXTENTS_UNKNOWN,
+  HELLO,
+  HELLO_BYTES,
+  HELLO_MAGIC,
+  LANE_CODE,
+  pathOfShmUrl,
+  SHM_VERSION,
+  STATUS,
+  WELCOME,
+  WELCOME_BYTES,
+  WELCOME_MAGIC,
+} from './wire.ts'
+
+/** A connection that has not said hello by then is closed. */
+const HELLO_MS_MAX = 10_000
+const CONNECTIONS_MAX = 1024
+const SLOT_WAKE = 0
+const SLOT_LISTEN = 1
+const SLOT_FIRST = 2
+
+interface Connection {
+  readonly fd: number
+  readonly openedAtMs: number
+  /** 0 until the hello has come; then one of LANE_CODE. */
+  lane: number
+  helloBytes: number
+  readonly hello: NativeBuffer
+  /** Why it is to be closed; '' while it lives, 'closed' when the destination hung up. */
+  endReason: string
+}
+
+class ShmSource implements SourceAgent {
+  readonly url: string
+  readonly stats: SourceStats = {
+    channels: 0,
+    pagesSent: 0,
+    zeroPagesSent: 0,
+    bytesSent: 0,
+    errorsSent: 0,
+    refused: 0,
+  }
+  readonly #libc: Libc = libc()
+  readonly #image: ImageDescription
+  readonly #options: SourceOptions
+  readonly #listener: UnixListener
+  /** What destinations get: the image, readable only, and its extents. */
+  readonly #shared: number[]
+  readonly #messages = new DescriptorMessages()
+  readonly #welcome = new NativeBuffer(WELCOME_BYTES)
+  readonly #poll = new PollSet(CONNECTIONS_MAX + SLOT_FIRST)
+  #connections: Connection[] = []
+  #isClosed = false
+
+  constructor(url: string, image: ImageDescription, options: SourceOptions) {
+    const path = pathOfShmUrl(url)
+    if (path === '') {
+      throw new FaultlaneError({ code: 'BAD_ARGUMENT', what: 'shm address', got: url, expected: 'shm:PATH' })
+    }
+    this.url = url
+    this.#image = image
+    this.#options = options
+    this.#listener = new UnixListener(path)
+    try {
+      // A second, read-only opening of the same file: a descriptor of a memfd that we filled could be written.
+      const own = `/proc/self/fd/${image.fd}`
+      this.#shared = [check(libc().open(own, OPEN.RDONLY | OPEN.CLOEXEC, 0), 'open', `image ${image.name}`)]
+      if (image.extents) this.#shared.push(sealedExtents(image.extents))
+    } catch (error) {
+      this.#listener.close()
+      throw error
+    }
+    this.#poll.set(SLOT_WAKE, options.wakeFd, POLL.IN)
+    this.#poll.set(SLOT_LISTEN, this.#listener.fd, POLL.IN)
+  }
+
+  doWork(): number {
+    return this.#turn(0)
+  }
+
+  park(timeoutMs: number): void {
+    this.#turn(timeoutMs)
+  }
+
+  /** Everything here begins with a descriptor becoming readable, so a turn is one poll(2) and what it found. */
+  #turn(timeoutMs: number): number {
+    const connections = this.#connections
+    for (let i = 0; i < connections.length; i++) {
+      this.#poll.set(SLOT_FIRST + i, (connections[i] as Connection).fd, POLL.IN)
+    }
+    this.#poll.truncate(SLOT_FIRST + connections.length)
+    const ready = this.#poll.wait(timeoutMs)
+    let work = 0
+    let ended = timeoutMs > 0 && this.#markSilent()
+    for (let i = 0; ready > 0 && i < connections.length; i++) {
+      if (this.#poll.revents(SLOT_FIRST + i) === 0) continue
+      const connection = connections[i] as Connection
+      this.#receive(connection)
+      if (connection.endReason !== '') ended = true
+      work++
+    }
+    if (ready > 0 && this.#poll.revents(SLOT_LISTEN) !== 0) work += this.#accept()
+    if (ended) this.#sweep()
+    if (work > 0) this.#count()
+    return work
+  }
+
+  #accept(): number {
+    let accepted = 0
+    for (; accepted < CONNECTIONS_MAX; accepted++) {
+      const fd = this.#tryAccept()
+      if (fd === WOULD_BLOCK) break
+      if (this.#connections.length >= CONNECTIONS_MAX) {
+        this.#refuse('a newcomer', `${CONNECTIONS_MAX} connections are open`)
+        this.#libc.close(fd)
+        continue
+      }
+      const hello = new NativeBuffer(HELLO_BYTES)
+      const openedAtMs = performance.now()
+      this.#connections.push({ fd, openedAtMs, lane: 0, helloBytes: 0, hello, endReason: '' })
+    }
+    return accepted
+  }
+
+  #tryAccept(): number {
+    try {
+      return this.#listener.tryAccept()
+    } catch (error) {
+      this.#refuse('a newcomer', (error as Error).message) // No descriptor is free: those who are here stay served.
+      return WOULD_BLOCK
+    }
+  }
+
+  /** The hello; after it nothing but the end may come. */
+  #receive(connection: Connection): void {
+    const { fd, hello, helloBytes } = connection
+    // One byte of room too many would be a destination that talks on: then it is cut off.
+    const room = connection.lane === 0 ? HELLO_BYTES - helloBytes : 1
+    const at = connection.lane === 0 ? helloBytes : 0
+    const got = this.#libc.recv(fd, hello.address + at, room, MSG.DONTWAIT)
+    if (got < 0) {
+      const errno = this.#libc.errno()
+      if (errno === ERRNO.EAGAIN || errno === ERRNO.EINTR) return
+      connection.endReason = errno === ERRNO.ECONNRESET ? 'closed' : `recv failed with ${errnoName(errno)}`
+    } else if (got === 0) {
+      const isEarly = connection.lane === 0 && helloBytes > 0
+      connection.endReason = isEarly
+        ? `it closed after ${helloBytes} of ${HELLO_BYTES} hello bytes`
+        : 'closed'
+    } else if (connection.lane !== 0) {
+      connection.endReason = 'it sent more than its hello'
+    } else {
+      connection.helloBytes += got
+      if (connection.helloBytes === HELLO_BYTES) this.#answer(connection)
+    }
+  }
+
+  #answer(connection: Connection): void {
+    const hello = connection.hello.u32
+    if (hello[HELLO.MAGIC] !== HELLO_MAGIC) {
+      const bytes = [...connection.hello.u8.subarray(0, 8)]
+        .map((b) => b.toString(16).padStart(2, '0'))
+        .join(' ')
+      connection.endReason = `it does not speak our protocol: its first bytes are ${bytes}`
+      return
+    }
+    const lane = hello[HELLO.LANE] as number
+    const pageBytes = hello[HELLO.PAGE_BYTES] as number
+    const isPowerOfTwo = pageBytes >= 4096 && (pageBytes & (pageBytes - 1)) === 0
+    let status: number = STATUS.OK
+    if (hello[HELLO.VERSION] !== SHM_VERSION) status = STATUS.BAD_VERSION
+    else if (lane < LANE_CODE.describe || lane > LANE_CODE.prefault) status = STATUS.BAD_LANE
+    else if (!isPowerOfTwo || this.#image.bytes % pageBytes !== 0) status = STATUS.BAD_PAGE_SIZE
+
+    const { id, bytes, extents } = this.#image
+    const welcome = this.#welcome
+    welcome.u32[WELCOME.MAGIC] = WELCOME_MAGIC
+    welcome.u32[WELCOME.VERSION] = SHM_VERSION
+    welcome.u32[WELCOME.STATUS] = status
+    welcome.u32[WELCOME.PAGE_BYTES] = pageBytes
+    welcome.setU64(WELCOME.BYTES_LOW * 4, bytes)
+    welcome.u32[WELCOME.IMAGE_LOW] = Number.parseInt(id.slice(8), 16)
+    welcome.u32[WELCOME.IMAGE_HIGH] = Number.parseInt(id.slice(0, 8), 16)
+    welcome.u32[WELCOME.EXTENT_PAIRS] = extents ? extents.length / 2 : EXTENTS_UNKNOWN
+    try {
+      const fds = status === STATUS.OK ? this.#shared : []
+      const sent = this.#messages.send(connection.fd, welcome.address, WELCOME_BYTES, fds)
+      // A fresh socket's buffer is empty, so the welcome goes out whole or the connection is no good.
+      if (sent !== WELCOME_BYTES) connection.endReason = `it took ${sent} of ${WELCOME_BYTES} welcome bytes`
+    } catch (error) {
+      connection.endReason = (error as Error).message
+    }
+    if (status === STATUS.OK) connection.lane = lane
+    else {
+      connection.endReason = `refused with status ${status} (version ${hello[HELLO.VERSION]}, lane ${lane}, page size ${pageBytes})`
+    }
+  }
+
+  #markSilent(): boolean {
+    const now = performance.now()
+    let some = false
+    for (const connection of this.#connections) {
+      if (connection.lane !== 0 || now - connection.openedAtMs <= HELLO_MS_MAX) continue
+      connection.endReason = 'it did not say hello'
+      some = true
+    }
+    return some
+  }
+
+  #sweep(): void {
+    for (const connection of this.#connections) {
+      if (connection.endReason === '') continue
+      if (connection.endReason !== 'closed') this.#refuse('a destination', connection.endReason)
+      this.#libc.close(connection.fd)
+    }
+    this.#connections = this.#connections.filter((connection) => connection.endReason === '')
+    this.#count()
+  }
+
+  #count(): void {
+    let channels = 0
+    for (const connection of this.#connections) if (connection.lane > LANE_CODE.describe) channels++
+    this.stats.channels = channels
+  }
+
+  #refuse(peer: string, reason: string): void {
+    this.stats.refused++
+    this.#options.onRefused?.(`${peer}: ${reason}`)
+  }
+
+  close(): void {
+    if (this.#isClosed) return
+    this.#isClosed = true
+    for (const connection of this.#connections) this.#libc.close(connection.fd)
+    this.#connections = []
+    for (const fd of this.#shared) this.#libc.close(fd)
+    this.#listener.close()
+  }
+}
+
+export function listenShmSource(url: string, image: ImageDescription, options: SourceOptions): SourceAgent {
+  return new ShmSource(url, image, options)
+}
