@@ -50,6 +50,8 @@ export interface ConformanceHarness {
   readonly hasPeer: boolean
   /** The harness can make pages unreadable (`image.cut` or its own way, from `image.readableBytes` on). */
   readonly canFailToRead: boolean
+  /** How long a case waits for what must come before it calls it lost. Default: 10,000. */
+  readonly patienceMs?: number
   start(image: ConformanceImage): ConformanceSource | Promise<ConformanceSource>
 }
 

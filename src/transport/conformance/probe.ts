@@ -16,9 +16,6 @@ interface Read {
   left: number
 }
 
-/** How long the suite waits for what must come. Generous: it decides between late and never. */
-const NEVER_MS = 10_000
-
 export class Probe implements CompletionSink {
   readonly channel: Channel
   readonly reads = new Map<number, Read>()
@@ -28,12 +25,14 @@ export class Probe implements CompletionSink {
   #violation: Error | undefined
   readonly #image: ConformanceImage
   readonly #turn: () => void
+  readonly #patienceMs: number
   readonly #kinds: Uint8Array
 
   /** @param turn gives the source a turn, where it does not run by itself */
-  constructor(channel: Channel, image: ConformanceImage, turn: () => void) {
+  constructor(channel: Channel, image: ConformanceImage, patienceMs: number, turn: () => void) {
     this.channel = channel
     this.#image = image
+    this.#patienceMs = patienceMs
     this.#turn = turn
     const { pageSize, pageCount } = channel.info
     this.#kinds = Uint8Array.from({ length: pageCount }, (_, page) => image.expectedKind(page, pageSize))
@@ -84,7 +83,7 @@ export class Probe implements CompletionSink {
 
   /** Polls until nothing is in flight. */
   async drain(completionsMax = 64): Promise<void> {
-    const deadline = performance.now() + NEVER_MS
+    const deadline = performance.now() + this.#patienceMs
     while (this.reads.size > 0) {
       this.channel.flush()
       this.#turn()
@@ -98,7 +97,7 @@ export class Probe implements CompletionSink {
   async drainParking(): Promise<void> {
     const { channel } = this
     const set = new PollSet(1)
-    const deadline = performance.now() + NEVER_MS
+    const deadline = performance.now() + this.#patienceMs
     while (this.reads.size > 0) {
       channel.flush()
       this.#turn()

@@ -8,20 +8,25 @@ import { Probe } from './probe.ts'
 /** Where the image with an unreadable tail ends, in 4 KiB pages: in the middle of a run of data. */
 export const CUT_UNITS = 150
 
+/** How long the suite waits for what must come. Generous: it decides between late and never. */
+const PATIENCE_MS = 10_000
+
 export class Session {
   readonly source: ConformanceSource
   readonly image: ConformanceImage
+  readonly #patienceMs: number
   readonly #probes: Probe[] = []
   #isKilled = false
 
-  constructor(source: ConformanceSource, image: ConformanceImage) {
+  constructor(source: ConformanceSource, image: ConformanceImage, patienceMs: number) {
     this.source = source
     this.image = image
+    this.#patienceMs = patienceMs
   }
 
   async open(lane: Lane, options?: ChannelOptions): Promise<Probe> {
     const channel = await this.source.open(lane, options)
-    const probe = new Probe(channel, this.image, () => {
+    const probe = new Probe(channel, this.image, this.#patienceMs, () => {
       if (!this.#isKilled) this.source.turn?.()
     })
     this.#probes.push(probe)
@@ -58,7 +63,7 @@ export function sessionCase(
     async run() {
       const image = new ConformanceImage(readableUnits && readableUnits * UNIT_BYTES)
       const source = await harness.start(image)
-      const session = new Session(source, image)
+      const session = new Session(source, image, harness.patienceMs ?? PATIENCE_MS)
       try {
         await body(session)
       } finally {
