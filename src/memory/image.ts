@@ -118,6 +118,9 @@ export function extentsInPages(extents: Uint32Array | null, pageBytes: number): 
   return Uint32Array.from(pairs)
 }
 
+/** Pages around a page that is asked for are asked about with it: as many as the kernel maps in one fault anyway. */
+const LOOK_AROUND_BYTES = 64 * 1024
+
 function holeBits(extents: Uint32Array, bytes: number): Uint8Array {
   const bits = new Uint8Array(bytes).fill(0xff)
   for (let i = 0; i < extents.length; i += 2) {
@@ -138,7 +141,7 @@ function holeBits(extents: Uint32Array, bytes: number): Uint8Array {
 /**
  * One thread's reading end of an image: which pages are zero, which cannot be read. A page of a mapped file
  * can fail (truncated, I/O error); touching it would kill us by SIGBUS, so the kernel is asked first
- * (MADV_POPULATE_READ reports it as an error), once per page.
+ * (MADV_POPULATE_READ reports it as an error), once per page and for its neighbours with it.
  */
 export class ImageReader {
   readonly address: number
@@ -147,6 +150,7 @@ export class ImageReader {
   readonly #words: Int32Array[]
   readonly #wordsPerPage: number
   readonly #pagesPerView: number
+  readonly #pagesPerLook: number
   /** Bit set: the page can be read without asking the kernel first. Holes are never read at all. */
   readonly #verified: Uint8Array
   /** Bit set: the page is a hole, zero without looking. */
@@ -161,6 +165,7 @@ export class ImageReader {
     // A view per GiB: typed-array indices stay small integers.
     const viewBytes = 1 << 30
     this.#pagesPerView = viewBytes / pageBytes
+    this.#pagesPerLook = Math.max(1, LOOK_AROUND_BYTES / pageBytes)
     this.#words = []
     for (let at = 0; at < image.bytes; at += viewBytes) {
       const bytes = Math.min(viewBytes, image.bytes - at)
@@ -183,15 +188,30 @@ export class ImageReader {
       if (((this.#verified[page >> 3] as number) & (1 << (page & 7))) === 0) unverified = true
     }
     if (!unverified) return true
+    // The neighbours come along unless they are holes, which a read would fill with memory.
+    const step = this.#pagesPerLook
+    let begin = firstPage
+    let end = firstPage + pageCount
+    while (begin % step !== 0 && !this.#isHole(begin - 1)) begin--
+    while (end % step !== 0 && end < this.pageCount && !this.#isHole(end)) end++
+    return this.#verify(begin, end) || this.#verify(firstPage, firstPage + pageCount)
+  }
+
+  #isHole(page: number): boolean {
+    return this.#holes !== null && ((this.#holes[page >> 3] as number) & (1 << (page & 7))) !== 0
+  }
+
+  /** Brings pages [begin, end) into memory; false when one of them cannot be. */
+  #verify(begin: number, end: number): boolean {
     if (this.#canPopulate) {
       const c = libc()
-      const result = c.madvise(this.addressOf(firstPage), pageCount * this.pageBytes, MADV.POPULATE_READ)
+      const result = c.madvise(this.addressOf(begin), (end - begin) * this.pageBytes, MADV.POPULATE_READ)
       if (result !== 0) {
         if (c.errno() !== ERRNO.EINVAL) return false
         this.#canPopulate = false // Before Linux 5.14.
       }
     }
-    for (let page = firstPage; page < firstPage + pageCount; page++) {
+    for (let page = begin; page < end; page++) {
       this.#verified[page >> 3] = (this.#verified[page >> 3] as number) | (1 << (page & 7))
     }
     return true
@@ -199,7 +219,7 @@ export class ImageReader {
 
   /** True when every byte of a readable page is zero; one load for the usual page that is not. */
   isZero(page: number): boolean {
-    if (this.#holes && ((this.#holes[page >> 3] as number) & (1 << (page & 7))) !== 0) return true
+    if (this.#isHole(page)) return true
     const view = this.#words[Math.floor(page / this.#pagesPerView)] as Int32Array
     const start = (page % this.#pagesPerView) * this.#wordsPerPage
     const end = start + this.#wordsPerPage
