@@ -38,7 +38,7 @@ export function errnoName(errno: number): string {
 
 export const OPEN = { RDONLY: 0, RDWR: 2, CLOEXEC: 0x80000, NONBLOCK: 0x800 } as const
 export const SEEK = { DATA: 3, HOLE: 4 } as const
-export const FCNTL = { GETFL: 3, SETFL: 4, ADD_SEALS: 1033 } as const
+export const FCNTL = { GETFL: 3, SETFL: 4, ADD_SEALS: 1033, GET_SEALS: 1034 } as const
 export const SEAL = { SEAL: 1, SHRINK: 2, GROW: 4, WRITE: 8, FUTURE_WRITE: 16 } as const
 export const MFD = { CLOEXEC: 1, ALLOW_SEALING: 2, HUGETLB: 4, HUGE_2MB: (21 << 26) >>> 0 } as const
 export const PROT = { NONE: 0, READ: 1, WRITE: 2 } as const

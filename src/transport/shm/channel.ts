@@ -1,41 +1,50 @@
 /**
- * One lane's road to a source on the same host: the frozen image is mapped here, read-only, and a read is answered
- * from the mapping in the next poll(). No byte is copied on the way to `onCompletion`, and the source's CPU takes no
- * part. Owned by one thread.
+ * One lane's road to a source on the same host: the frozen image is open here, and a read is answered from it in the
+ * next poll(), without the source's CPU taking part. Owned by one thread.
  *
- * When the source is lost the mapping stays and would still read, but who promised that the image is frozen has
- * gone: a file may now be rewritten, and its own loss is what the destination's `--on-loss` policy acts on. So a
- * channel gives no page after its source: every poll() first looks whether the socket has ended, and once it has,
- * throws CHANNEL_CLOSED, whatever is posted. What was delivered before came from an image that was then still held.
+ * When the source is lost the image stays open and would still read, but who promised that the image is frozen has
+ * gone: a file may now be rewritten, and the loss is what the destination's `--on-loss` policy acts on. So a channel
+ * gives no page after its source: poll() looks whether the socket has ended before it delivers, and once it has,
+ * throws CHANNEL_CLOSED, whatever is posted. Under load it looks once in LOOK_MS, not in every poll().
+ *
+ * A file cut short under the source is an ERROR for the pages that are gone. One exception: a page that the demand
+ * lane has already verified (with its neighbours, 64 KiB) and that is cut off after that kills who reads the mapping
+ * (SIGBUS), as it would the source. A sealed memfd cannot be cut.
  */
 import { CONNECT_TIMEOUT_MS, DEMAND_CREDITS, PREFAULT_CREDITS } from '../../config.ts'
 import { FaultlaneError } from '../../errors.ts'
-import { ImageReader } from '../../memory/image.ts'
-import { ERRNO, errnoName, MAP, MSG, POLL, PROT } from '../../native/abi.ts'
+import { ERRNO, errnoName, MSG, POLL } from '../../native/abi.ts'
 import { NativeBuffer } from '../../native/buffer.ts'
-import { check, type Libc, libc } from '../../native/libc.ts'
+import { type Libc, libc } from '../../native/libc.ts'
 import type { Channel, ChannelOptions, CompletionSink, ImageInfo, Lane } from '../transport.ts'
 import { COMPLETION } from '../transport.ts'
 import { type Greeted, greet } from './greet.ts'
+import { CopiedPages, MappedPages, type Pages } from './pages.ts'
 
 /**
- * Bytes of one read at most, and so the most that one poll() looks through for one completion: 1 MiB, about 100 µs
- * of scanning when all of it is zero. A page larger than that is a read of its own.
+ * Bytes of one read at most, and so the most that poll() looks through for one completion; a guess. A page larger
+ * than that is a read of its own.
  */
 const READ_BYTES_MAX = 1 << 20
 
+/**
+ * A page may be given at most this long after the source has gone. Looking costs a system call, 0.2 to 2 µs, which
+ * a fault that is answered from memory would feel.
+ */
+const LOOK_MS = 1
+
 export function openShmChannel(url: string, lane: Lane, options: ChannelOptions = {}): ShmChannel {
   const greeted = greet(url, lane, options.pageSize ?? 4096, options.timeoutMs ?? CONNECT_TIMEOUT_MS)
-  const { bytes, imageFd, socket } = greeted
+  const readPagesMax = Math.max(1, Math.floor(READ_BYTES_MAX / greeted.info.pageSize))
   try {
-    const flags = MAP.SHARED | MAP.NORESERVE
-    const address = check(libc().mmap(0, bytes, PROT.READ, flags, imageFd, 0), 'mmap', `the image of ${url}`)
-    return new ShmChannel(url, lane, greeted, address)
+    const pages =
+      lane === 'demand'
+        ? new MappedPages(greeted, `the image of ${url}`)
+        : new CopiedPages(greeted, readPagesMax)
+    return new ShmChannel(url, lane, greeted, readPagesMax, pages)
   } catch (error) {
-    libc().close(socket)
+    libc().close(greeted.socket)
     throw error
-  } finally {
-    libc().close(imageFd)
   }
 }
 
@@ -47,10 +56,10 @@ export class ShmChannel implements Channel {
   bytesReceived = 0
   readonly #libc: Libc = libc()
   readonly #url: string
-  readonly #bytes: number
   readonly #peeked = new NativeBuffer(8)
-  #reader: ImageReader
+  readonly #pages: Pages
   #socket: number
+  #lookAtMs = 0
   #broken: FaultlaneError | undefined
 
   // Reads posted and not answered whole: a ring, as many slots as credits.
@@ -60,18 +69,15 @@ export class ShmChannel implements Channel {
   #head = 0
   #count = 0
 
-  /** Takes over the socket and the mapping at `address`. */
-  constructor(url: string, lane: Lane, greeted: Greeted, address: number) {
-    const { info, bytes, extents, socket } = greeted
+  /** Takes over the socket and the pages. */
+  constructor(url: string, lane: Lane, greeted: Greeted, readPagesMax: number, pages: Pages) {
     this.lane = lane
-    this.info = info
-    this.#url = url
-    this.#bytes = bytes
-    this.#socket = socket
+    this.info = greeted.info
+    this.readPagesMax = readPagesMax
     this.creditsMax = lane === 'demand' ? DEMAND_CREDITS : PREFAULT_CREDITS
-    this.readPagesMax = Math.max(1, Math.floor(READ_BYTES_MAX / info.pageSize))
-    const image = { name: url, id: info.imageId, bytes, address, fd: -1, extents, isOurs: false }
-    this.#reader = new ImageReader(image, info.pageSize)
+    this.#url = url
+    this.#socket = greeted.socket
+    this.#pages = pages
     this.#workId = new Int32Array(this.creditsMax)
     this.#nextPage = new Uint32Array(this.creditsMax)
     this.#pagesLeft = new Uint32Array(this.creditsMax)
@@ -115,12 +121,17 @@ export class ShmChannel implements Channel {
 
   poll(sink: CompletionSink, completionsMax: number): number {
     if (this.#broken) throw this.#broken
-    this.#lookAtSource()
+    const nowMs = performance.now()
+    // With nothing to deliver, who polls asks just this.
+    if (this.#count === 0 || nowMs >= this.#lookAtMs) {
+      this.#lookAtSource()
+      this.#lookAtMs = nowMs + LOOK_MS
+    }
     let delivered = 0
     while (delivered < completionsMax && this.#count > 0) {
       this.#deliver(sink)
       delivered++
-      if (this.#broken) break // The sink closed us: the mapping is gone.
+      if (this.#broken) break // The sink has closed us.
     }
     return delivered
   }
@@ -134,41 +145,41 @@ export class ShmChannel implements Channel {
     if (this.#socket < 0) return
     this.#libc.close(this.#socket)
     this.#socket = -1
-    this.#libc.munmap(this.#reader.address, this.#bytes)
+    this.#pages.close()
     this.#broken ??= this.#closed('it was closed here')
   }
 
   /** The longest run of alike pages at the head of the queue. */
   #deliver(sink: CompletionSink): void {
-    const reader = this.#reader
+    const pages = this.#pages
     const slot = this.#head
     const firstPage = this.#nextPage[slot] as number
     const left = this.#pagesLeft[slot] as number
     // One question for all of them; only where the answer is no, page by page.
-    const areReadable = reader.isReadable(firstPage, left)
+    const areReadable = pages.isReadable(firstPage, left)
     const kind = this.#kindOf(firstPage, areReadable)
     let run = 1
     while (run < left && this.#kindOf(firstPage + run, areReadable) === kind) run++
+    const isContent = kind === COMPLETION.CONTENT
+    const address = isContent ? pages.addressOf(firstPage) : 0
     if (run === left) {
       this.#head = (slot + 1) % this.creditsMax
       this.#count--
+      pages.endRead()
     } else {
       this.#nextPage[slot] = firstPage + run
       this.#pagesLeft[slot] = left - run
     }
-    const workId = this.#workId[slot] as number
-    if (kind === COMPLETION.CONTENT) {
-      this.bytesReceived += run * this.info.pageSize
-      sink.onCompletion(workId, firstPage, run, kind, reader.addressOf(firstPage))
-    } else sink.onCompletion(workId, firstPage, run, kind, 0)
+    if (isContent) this.bytesReceived += run * this.info.pageSize
+    sink.onCompletion(this.#workId[slot] as number, firstPage, run, kind, address)
   }
 
   #kindOf(page: number, isReadable: boolean): number {
-    if (!isReadable && !this.#reader.isReadable(page, 1)) return COMPLETION.ERROR
-    return this.#reader.isZero(page) ? COMPLETION.ZERO : COMPLETION.CONTENT
+    if (!isReadable && !this.#pages.isReadable(page, 1)) return COMPLETION.ERROR
+    return this.#pages.isZero(page) ? COMPLETION.ZERO : COMPLETION.CONTENT
   }
 
-  /** Throws when the source has gone, or talks where it should be silent. One system call, about 0.2 µs. */
+  /** Throws when the source has gone, or talks where it should be silent. */
   #lookAtSource(): void {
     const flags = MSG.PEEK | MSG.DONTWAIT
     const got = this.#libc.recv(this.#socket, this.#peeked.address, 1, flags)
