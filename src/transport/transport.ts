@@ -41,6 +41,8 @@ export interface CompletionSink {
    * @param pageCount pages in this part, at least 1
    * @param kind one of COMPLETION
    * @param address of the bytes in this process's memory (CONTENT), else 0. Page-aligned is not promised.
+   *
+   * A page whose bytes are all zero ends as ZERO, never as CONTENT. The sink does not post or poll in here.
    */
   onCompletion(workId: number, firstPage: number, pageCount: number, kind: number, address: number): void
 }
@@ -50,13 +52,13 @@ export interface Channel {
   readonly info: ImageInfo
   /** Pages one read may ask for at most, at least 1. */
   readonly readPagesMax: number
-  /** Reads that may be in flight at most. */
+  /** Reads that may be in flight at most: posted, and not all of their pages delivered. */
   readonly creditsMax: number
-  /** Credits free now: how many tryPostRead calls in a row cannot be refused. */
+  /** creditsMax minus the reads in flight: how many tryPostRead calls in a row cannot be refused. */
   readonly credits: number
   /** Payload bytes that have come so far: pages with content only, without headers. */
   readonly bytesReceived: number
-  /** File descriptor that becomes readable when poll() may have work; -1 when the channel can only be polled. */
+  /** File descriptor that becomes readable when poll() may have work; -1 when the channel can only be polled, and once it is closed. */
   readonly pollFd: number
   /**
    * Events to wait for on pollFd (poll(2) bits): POLLIN, with POLLOUT while bytes wait to be sent.
@@ -68,7 +70,7 @@ export interface Channel {
    * Throws FaultlaneError CHANNEL_CLOSED once the channel is broken, BAD_ARGUMENT for a range outside the image.
    */
   tryPostRead(workId: number, firstPage: number, pageCount: number): boolean
-  /** Hands everything posted to the wire, as far as it takes it now; the rest goes out in poll(). */
+  /** Hands everything posted to the wire, as far as it takes it now; the rest goes out in poll(). Throws as poll(). */
   flush(): void
   /**
    * Delivers at most `completionsMax` completions to `sink` and returns how many. 0: nothing has come.
@@ -78,7 +80,8 @@ export interface Channel {
   poll(sink: CompletionSink, completionsMax: number): number
   /**
    * Call before parking on pollFd: true when a completion may have come since the last poll() that pollFd will
-   * not announce (poll again instead of parking). Transports without such a gap return false.
+   * not announce (poll again instead of parking). Transports without such a gap return false. False whenever nothing
+   * is in flight; true while something is, when pollFd is -1.
    */
   armForPark(): boolean
   /** Gives everything back; safe in every state and more than once. */
@@ -96,7 +99,7 @@ export interface ChannelOptions {
 export interface Transport {
   /** URL schemes this transport answers to, e.g. ['tcp']. */
   readonly schemes: readonly string[]
-  /** Asks the source what it has; blocks for a bounded time. Throws CONNECT_FAILED, PROTOCOL, VERSION_MISMATCH. */
+  /** Asks the source what it has; blocks for a bounded time. Throws CONNECT_FAILED, PROTOCOL, VERSION_MISMATCH, GEOMETRY_MISMATCH. */
   describe(url: string, options?: ChannelOptions): ImageInfo
   /** Opens one lane's channel; blocks for a bounded time, the only call that does. Throws as describe(). */
   open(url: string, lane: Lane, options?: ChannelOptions): Channel
