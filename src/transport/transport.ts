@@ -58,7 +58,10 @@ export interface Channel {
   readonly credits: number
   /** Payload bytes that have come so far: pages with content only, without headers. */
   readonly bytesReceived: number
-  /** File descriptor that becomes readable when poll() may have work; -1 when the channel can only be polled, and once it is closed. */
+  /**
+   * File descriptor that becomes readable when poll() may have work; -1 when the channel can only be polled, and
+   * once it is closed.
+   */
   readonly pollFd: number
   /**
    * Events to wait for on pollFd (poll(2) bits): POLLIN, with POLLOUT while bytes wait to be sent.
@@ -99,7 +102,10 @@ export interface ChannelOptions {
 export interface Transport {
   /** URL schemes this transport answers to, e.g. ['tcp']. */
   readonly schemes: readonly string[]
-  /** Asks the source what it has; blocks for a bounded time. Throws CONNECT_FAILED, PROTOCOL, VERSION_MISMATCH, GEOMETRY_MISMATCH. */
+  /**
+   * Asks the source what it has; blocks for a bounded time. Throws CONNECT_FAILED, PROTOCOL, VERSION_MISMATCH,
+   * GEOMETRY_MISMATCH.
+   */
   describe(url: string, options?: ChannelOptions): ImageInfo
   /** Opens one lane's channel; blocks for a bounded time, the only call that does. Throws as describe(). */
   open(url: string, lane: Lane, options?: ChannelOptions): Channel
