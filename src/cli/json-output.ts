@@ -16,7 +16,9 @@ export function writeJson(target: string, value: unknown): boolean {
     return true
   } catch (error) {
     rmSync(partial, { force: true })
-    say(`faultlane: --json ${target}: cannot be written (${(error as NodeJS.ErrnoException).code}); the figures are: ${text.trim()}`)
+    say(
+      `faultlane: --json ${target}: cannot be written (${(error as NodeJS.ErrnoException).code}); the figures are: ${text.trim()}`,
+    )
     return false
   }
 }

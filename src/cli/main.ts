@@ -9,7 +9,9 @@ import { addServe } from './serve-command.ts'
 const USAGE_CODES = new Set(['BAD_ARGUMENT'])
 
 const program = new Command('faultlane')
-  .description('Post-copy page transport: a demand lane that answers page faults, and a prefault lane that never delays it.')
+  .description(
+    'Post-copy page transport: a demand lane that answers page faults, and a prefault lane that never delays it.',
+  )
   .exitOverride()
   .showHelpAfterError('(see faultlane --help)')
 addServe(program)

@@ -18,7 +18,11 @@ export function addServe(program: Command): void {
     .option('--image <file>', 'memory image, its size a multiple of 4096')
     .option('--synthetic <size>', 'an image made up here, every page different, e.g. 256MiB', parseSize)
     .option('--listen <url>', 'where destinations dial', 'tcp://127.0.0.1:0')
-    .addOption(new Option('--wait <mode>', 'how the source waits for requests').choices(WAIT_MODES).default('adaptive'))
+    .addOption(
+      new Option('--wait <mode>', 'how the source waits for requests')
+        .choices(WAIT_MODES)
+        .default('adaptive'),
+    )
     .action(async (flags: Flags, command: Command) => {
       if ((flags.image === undefined) === (flags.synthetic === undefined)) {
         command.error('error: exactly one of --image FILE and --synthetic SIZE is needed', { exitCode: 2 })

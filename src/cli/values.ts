@@ -18,7 +18,8 @@ export function parseSize(text: string): number {
   const match = /^(\d+(?:\.\d+)?)\s*([A-Za-z]*)$/.exec(text)
   const unit = SIZE_UNITS[match?.[2] ?? '?']
   const bytes = unit === undefined ? Number.NaN : Number(match?.[1]) * unit
-  if (!Number.isSafeInteger(bytes) || bytes <= 0) throw new InvalidArgumentError('expected a size like 4096, 64KiB or 2GiB.')
+  if (!Number.isSafeInteger(bytes) || bytes <= 0)
+    throw new InvalidArgumentError('expected a size like 4096, 64KiB or 2GiB.')
   return bytes
 }
 
@@ -34,7 +35,8 @@ export function parseDuration(text: string): number {
 
 export function parseCount(text: string): number {
   const count = Number(text)
-  if (!Number.isSafeInteger(count) || count < 1) throw new InvalidArgumentError('expected a whole number of at least 1.')
+  if (!Number.isSafeInteger(count) || count < 1)
+    throw new InvalidArgumentError('expected a whole number of at least 1.')
   return count
 }
 

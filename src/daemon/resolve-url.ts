@@ -12,7 +12,11 @@ export async function resolveUrl(url: string): Promise<string> {
     return `tcp://${family === 6 ? `[${address}]` : address}:${match[2]}`
   } catch (cause) {
     throw new FaultlaneError(
-      { code: 'CONNECT_FAILED', url, reason: `host name ${host} does not resolve (${(cause as NodeJS.ErrnoException).code})` },
+      {
+        code: 'CONNECT_FAILED',
+        url,
+        reason: `host name ${host} does not resolve (${(cause as NodeJS.ErrnoException).code})`,
+      },
       { cause },
     )
   }

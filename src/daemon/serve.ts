@@ -42,10 +42,17 @@ export async function serve(options: ServeOptions): Promise<Serving> {
     })
   }
   const url = await resolveUrl(options.listen)
-  const image = options.image !== undefined ? Image.open(options.image) : await makeSyntheticImage(options.synthetic ?? 0)
+  const image =
+    options.image !== undefined ? Image.open(options.image) : await makeSyntheticImage(options.synthetic ?? 0)
   const event = new EventFd()
   const bell = Doorbell.allocate()
-  const plan: ServePlan = { url, image: image.description, wait: options.wait ?? 'adaptive', bell, bellFd: event.fd }
+  const plan: ServePlan = {
+    url,
+    image: image.description,
+    wait: options.wait ?? 'adaptive',
+    bell,
+    bellFd: event.fd,
+  }
   const onMessage = (message: WorkerMessage) => {
     if (message.kind === 'refused-peer') options.onRefused?.(message.reason)
     if (message.kind === 'failed') options.onFailed?.(new FaultlaneError(message.failure))
@@ -77,4 +84,3 @@ export async function serve(options: ServeOptions): Promise<Serving> {
     throw error
   }
 }
-

@@ -11,7 +11,12 @@ const PAGES_PER_TASK = 8192
 
 export async function makeSyntheticImage(bytes: number): Promise<Image> {
   if (!Number.isSafeInteger(bytes) || bytes < IMAGE_PAGE_BYTES || bytes % IMAGE_PAGE_BYTES !== 0) {
-    throw new FaultlaneError({ code: 'IMAGE_GEOMETRY', path: '(synthetic)', bytes, pageSize: IMAGE_PAGE_BYTES })
+    throw new FaultlaneError({
+      code: 'IMAGE_GEOMETRY',
+      path: '(synthetic)',
+      bytes,
+      pageSize: IMAGE_PAGE_BYTES,
+    })
   }
   if (bytes > freemem()) {
     throw new FaultlaneError({
@@ -28,7 +33,12 @@ export async function makeSyntheticImage(bytes: number): Promise<Image> {
   try {
     const tasks: Promise<unknown>[] = []
     for (let first = 0; first < pageCount; first += PAGES_PER_TASK) {
-      const task = { kind: 'fill-synthetic', fd, firstPage: first, pageCount: Math.min(PAGES_PER_TASK, pageCount - first) }
+      const task = {
+        kind: 'fill-synthetic',
+        fd,
+        firstPage: first,
+        pageCount: Math.min(PAGES_PER_TASK, pageCount - first),
+      }
       tasks.push(pool.run(task))
     }
     await Promise.all(tasks)

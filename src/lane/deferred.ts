@@ -41,7 +41,8 @@ export class Deferred {
   keep(page: number, address: number): void {
     const slot = this.#count++
     this.#pages[slot] = address === 0 ? ~page : page
-    if (address !== 0) this.#libc.memcpy(this.#bytes.address + slot * this.#pageBytes, address, this.#pageBytes)
+    if (address !== 0)
+      this.#libc.memcpy(this.#bytes.address + slot * this.#pageBytes, address, this.#pageBytes)
   }
 
   /** True when it is time to try again. */

@@ -139,7 +139,8 @@ export class DemandAgent {
     this.#lookAtFaults = true
     this.#lookAtChannel = true
     if (this.#parts.board.remaining() === 0) this.#end('complete')
-    else if (this.#parts.lane.isClientGone || this.#parts.sharedPrefault?.isClientGone) this.#end('client-gone')
+    else if (this.#parts.lane.isClientGone || this.#parts.sharedPrefault?.isClientGone)
+      this.#end('client-gone')
     else if (this.#lookAtSocket) {
       this.#lookAtSocket = false
       if (isClientGone(session.handshake.socket, this.#scratch)) this.#end('client-gone')
@@ -191,7 +192,11 @@ export class DemandAgent {
 
   #watch(): void {
     const handshake = this.#session?.handshake
-    this.#poll.set(SLOT_SOCKET, handshake?.socket ?? this.#receiver?.socket ?? this.#parts.listener.fd, POLL.IN)
+    this.#poll.set(
+      SLOT_SOCKET,
+      handshake?.socket ?? this.#receiver?.socket ?? this.#parts.listener.fd,
+      POLL.IN,
+    )
     this.#poll.set(SLOT_FAULTS, handshake?.userfaultfd ?? -1, POLL.IN)
     this.#poll.set(SLOT_CHANNEL, this.#session && !this.#isChannelBroken ? this.#channel.pollFd : -1, POLL.IN)
   }
@@ -266,7 +271,12 @@ export class DemandAgent {
     this.#parts.prefaultBell?.wake()
     this.#lookAtFaults = true
     this.#watch()
-    this.#parts.notify({ kind: 'client', pid: handshake.clientPid, pages: pagesTotal, regions: regions.length })
+    this.#parts.notify({
+      kind: 'client',
+      pid: handshake.clientPid,
+      pages: pagesTotal,
+      regions: regions.length,
+    })
   }
 
   /** Ends the session; the descriptors are closed once the prefault agent has let go of them. */
@@ -385,7 +395,12 @@ export class DemandAgent {
 export { RECONNECT_TIMEOUT_MS }
 
 /** Sets a region's pages: MISSING where data may be, ZERO in holes. How many are zero. */
-function resetRegion(table: PageTable, firstPage: number, pageCount: number, dataExtents: Uint32Array | null): number {
+function resetRegion(
+  table: PageTable,
+  firstPage: number,
+  pageCount: number,
+  dataExtents: Uint32Array | null,
+): number {
   if (!dataExtents) {
     table.reset(firstPage, pageCount, PAGE.MISSING)
     return 0

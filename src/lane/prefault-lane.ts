@@ -64,7 +64,11 @@ export class PrefaultLane implements CompletionSink {
     this.#table = parts.table
     this.#pageBytes = channel.info.pageSize
     this.#readPagesMax = Math.min(channel.readPagesMax, parts.readPagesMax)
-    this.#deferred = new Deferred(parts.clock, this.#pageBytes, Math.max(this.#readPagesMax, DEFERRED_PAGES >> 1))
+    this.#deferred = new Deferred(
+      parts.clock,
+      this.#pageBytes,
+      Math.max(this.#readPagesMax, DEFERRED_PAGES >> 1),
+    )
     this.#count = Object.fromEntries(
       parts.counters.names.map((name) => [name, parts.counters.indexOf(name)]),
     ) as never

@@ -174,7 +174,9 @@ export class ImageReader {
     const extents = extentsInPages(image.extents, pageBytes)
     const bytes = Math.ceil(this.pageCount / 8)
     this.#holes = extents ? holeBits(extents, bytes) : null
-    this.#verified = image.isOurs ? new Uint8Array(bytes).fill(0xff) : (this.#holes?.slice() ?? new Uint8Array(bytes))
+    this.#verified = image.isOurs
+      ? new Uint8Array(bytes).fill(0xff)
+      : (this.#holes?.slice() ?? new Uint8Array(bytes))
   }
 
   addressOf(page: number): number {

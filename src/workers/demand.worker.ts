@@ -1,6 +1,7 @@
 /** Wiring: one demand agent in one thread. */
 import { parentPort, workerData } from 'node:worker_threads'
 import { monotonicClock } from '../clock.ts'
+import { PREFAULT_READ_PAGES_MAX } from '../config.ts'
 import { FaultlaneError } from '../errors.ts'
 import { Board } from '../lane/board.ts'
 import { DemandAgent, RECONNECT_TIMEOUT_MS } from '../lane/demand-agent.ts'
@@ -16,13 +17,12 @@ import { SequentialPolicy } from '../prefault/sequential.ts'
 import { Counters } from '../ring/counters.ts'
 import { LatencyHistogram } from '../ring/histogram.ts'
 import { RingConsumer, RingProducer } from '../ring/spsc-ring.ts'
+import type { AttachPlan } from './plans.ts'
+import { runAgent } from './run-agent.ts'
 import { runWorker } from './run-worker.ts'
 import { loadTransport } from './transports.ts'
-import type { AttachPlan } from './plans.ts'
 import { makeWait } from './wait.ts'
-import { runAgent } from './run-agent.ts'
-import { warmUp } from './warm-up.ts'
-import { PREFAULT_READ_PAGES_MAX } from '../config.ts'
+import { warmUpDemand } from './warm-up.ts'
 
 await runWorker(async (tell) => {
   const plan = workerData as AttachPlan
@@ -31,7 +31,12 @@ await runWorker(async (tell) => {
   const pageSize = plan.pageBytes
   const real = transport.open(plan.sourceUrl, 'demand', { pageSize })
   if (real.info.imageId !== plan.imageId) {
-    throw new FaultlaneError({ code: 'GEOMETRY_MISMATCH', what: 'image of the source', got: real.info.imageId, expected: plan.imageId })
+    throw new FaultlaneError({
+      code: 'GEOMETRY_MISMATCH',
+      what: 'image of the source',
+      got: real.info.imageId,
+      expected: plan.imageId,
+    })
   }
   const scheduling = SCHEDULINGS[plan.scheduling]
   const isShared = scheduling.isShared && plan.prefault !== 'off'
@@ -68,7 +73,7 @@ await runWorker(async (tell) => {
     : undefined
   const bell = new EventFd(plan.demandBellFd)
   const doorbell = board.demandBell({ signal: () => bell.signal(), sleep: (ms) => agent.park(ms) })
-  await warmUp(pageSize)
+  warmUpDemand(clock)
   const agent = new DemandAgent({
     listener: new UnixListener(plan.socketPath),
     table,

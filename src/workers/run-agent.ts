@@ -14,7 +14,12 @@ export interface Agent {
 }
 
 /** @param doorbell its sleep is agent.park */
-export function runAgent(agent: Agent, doorbell: Doorbell, wait: WaitStrategy, isFinished: () => boolean): void {
+export function runAgent(
+  agent: Agent,
+  doorbell: Doorbell,
+  wait: WaitStrategy,
+  isFinished: () => boolean,
+): void {
   while (!doorbell.isStopped() && !isFinished()) {
     if (!wait.shouldPark(agent.doWork())) continue
     // Announce, look once more, then sleep: what is published before that look is found by it; what is

@@ -8,6 +8,7 @@ import { runAgent } from './run-agent.ts'
 import { runWorker } from './run-worker.ts'
 import { loadSourceTransport } from './transports.ts'
 import { makeWait } from './wait.ts'
+import { warmUpSource } from './warm-up.ts'
 
 await runWorker(async (tell) => {
   const plan = workerData as ServePlan
@@ -24,6 +25,7 @@ await runWorker(async (tell) => {
     park: (ms: number) => source.park(ms),
   }
   const doorbell = new Doorbell(plan.bell, 0, { signal: () => bell.signal(), sleep: agent.park })
+  warmUpSource()
   tell({ kind: 'ready', url: source.url })
   runAgent(agent, doorbell, makeWait(plan.wait, monotonicClock), () => false)
   source.close()

@@ -19,7 +19,11 @@ function workerUrl(role: Role): URL {
   return new URL(isSource ? `../../dist/workers/${role}.worker.js` : `./${role}.worker.js`, import.meta.url)
 }
 
-export function spawnWorker(role: Role, plan: unknown, onMessage: (message: WorkerMessage) => void): RunningWorker {
+export function spawnWorker(
+  role: Role,
+  plan: unknown,
+  onMessage: (message: WorkerMessage) => void,
+): RunningWorker {
   const worker = new Worker(workerUrl(role), {
     workerData: plan,
     name: `faultlane-${role}`,

@@ -17,7 +17,11 @@ export type Task = FillSyntheticTask
 export default function run(task: Task): number {
   const bytes = task.pageCount * IMAGE_PAGE_BYTES
   const offset = task.firstPage * IMAGE_PAGE_BYTES
-  const address = check(libc().mmap(0, bytes, PROT.READ | PROT.WRITE, MAP.SHARED, task.fd, offset), 'mmap', 'synthetic image')
+  const address = check(
+    libc().mmap(0, bytes, PROT.READ | PROT.WRITE, MAP.SHARED, task.fd, offset),
+    'mmap',
+    'synthetic image',
+  )
   const words = new Uint32Array(viewOf(address, bytes))
   const wordsPerPage = IMAGE_PAGE_BYTES / 4
   for (let i = 0; i < task.pageCount; i++) fillSyntheticPage(words, i * wordsPerPage, task.firstPage + i)

@@ -27,7 +27,12 @@ export async function loadTransport(url: string, modulePath?: string): Promise<T
       loaded = (await import(modulePath)) as TransportModule
     } catch (cause) {
       throw new FaultlaneError(
-        { code: 'BAD_ARGUMENT', what: '--transport', got: modulePath, expected: `a module that loads (${(cause as Error).message})` },
+        {
+          code: 'BAD_ARGUMENT',
+          what: '--transport',
+          got: modulePath,
+          expected: `a module that loads (${(cause as Error).message})`,
+        },
         { cause },
       )
     }
