@@ -4,8 +4,8 @@ import type { FaultlaneError } from '../errors.ts'
 import type { AgentEvent, LossPolicy } from '../lane/demand-agent.ts'
 import { SCHEDULING_NAMES, SCHEDULINGS, type SchedulingName } from '../prefault/schedulings.ts'
 import { attachReport } from '../report/attach-report.ts'
-import { schemeOf } from '../workers/transports.ts'
 import { WAIT_MODES, type WaitMode } from '../workers/wait.ts'
+import { schemeOf } from '../workers/transports.ts'
 import { writeJson } from './json-output.ts'
 import { onceStopped, say } from './signals.ts'
 import { formatSize, parseSize } from './values.ts'
@@ -27,24 +27,12 @@ export function addAttach(program: Command): void {
   program
     .command('attach')
     .description('a fault handler: takes a client’s userfaultfd in and answers its faults from a page source')
-    .requiredOption(
-      '--socket <path>',
-      'unix socket on which the client hands over its userfaultfd (Firecracker’s handshake)',
-    )
+    .requiredOption('--socket <path>', 'unix socket on which the client hands over its userfaultfd (Firecracker’s handshake)')
     .requiredOption('--source <url>', 'the page source, as `serve` printed it')
+    .addOption(new Option('--prefault <policy>', 'what to fetch ahead').choices(['off', 'sequential']).default('sequential'))
+    .addOption(new Option('--wait <mode>', 'how the demand agent waits').choices(WAIT_MODES).default('adaptive'))
     .addOption(
-      new Option('--prefault <policy>', 'what to fetch ahead')
-        .choices(['off', 'sequential'])
-        .default('sequential'),
-    )
-    .addOption(
-      new Option('--wait <mode>', 'how the demand agent waits').choices(WAIT_MODES).default('adaptive'),
-    )
-    .addOption(
-      new Option(
-        '--on-loss <policy>',
-        'when the source is gone: touchers wait for it, or the client is killed',
-      )
+      new Option('--on-loss <policy>', 'when the source is gone: touchers wait for it, or the client is killed')
         .choices(['wait', 'kill'])
         .default('wait'),
     )
@@ -65,6 +53,7 @@ export function addAttach(program: Command): void {
 
 async function run(flags: Flags): Promise<void> {
   let failed = false
+  const written: Promise<boolean>[] = []
   const context = {
     transport: schemeOf(flags.source),
     wait: flags.wait,
@@ -74,17 +63,13 @@ async function run(flags: Flags): Promise<void> {
   const onEvent = (event: AgentEvent) => {
     switch (event.kind) {
       case 'client':
-        say(
-          `client ${event.pid}: ${event.pages} pages in ${event.regions} region${event.regions === 1 ? '' : 's'}`,
-        )
+        say(`client ${event.pid}: ${event.pages} pages in ${event.regions} region${event.regions === 1 ? '' : 's'}`)
         break
       case 'refused':
         say(`refused a client: ${event.reason}`)
         break
       case 'source-lost':
-        say(
-          `source lost: ${event.reason}; policy: ${flags.onLoss === 'wait' ? 'touchers wait for it' : 'the client is killed'}`,
-        )
+        say(`source lost: ${event.reason}; policy: ${flags.onLoss === 'wait' ? 'touchers wait for it' : 'the client is killed'}`)
         break
       case 'source-back':
         say('source is back')
@@ -100,7 +85,7 @@ async function run(flags: Flags): Promise<void> {
             `demand p50 ${us.p50} µs, p99 ${us.p99} µs; ${formatSize(report.bytes_received)} in ${report.elapsed_ms} ms`,
         )
         if (event.report.end === 'source-lost') failed = true
-        if (flags.json !== undefined && !writeJson(flags.json, report)) failed = true
+        if (flags.json !== undefined) written.push(writeJson(flags.json, report))
       }
     }
   }
@@ -117,18 +102,13 @@ async function run(flags: Flags): Promise<void> {
     keep: flags.keep,
     pageSize: flags.pageSize,
     scheduling: flags.scheduling,
-    ...(flags.transport === undefined
-      ? {}
-      : { transport: new URL(flags.transport, `file://${process.cwd()}/`).href }),
+    ...(flags.transport === undefined ? {} : { transport: new URL(flags.transport, `file://${process.cwd()}/`).href }),
+    onStarting: onceStopped,
     onEvent,
     onFailed,
   })
-  onceStopped(() => {
-    return attachment.close()
-  })
-  say(
-    `ready ${flags.socket} source ${flags.source} image ${attachment.imageId} ${formatSize(attachment.pageCount * attachment.pageSize)}`,
-  )
+  say(`ready ${flags.socket} source ${flags.source} image ${attachment.imageId} ${formatSize(attachment.pageCount * attachment.pageSize)}`)
   await attachment.ended
+  if ((await Promise.all(written)).includes(false)) failed = true
   process.exitCode = failed ? 1 : 0
 }

@@ -4,6 +4,7 @@ import { Command, CommanderError } from 'commander'
 import { FaultlaneError } from '../errors.ts'
 import { addAttach } from './attach-command.ts'
 import { addServe } from './serve-command.ts'
+import { say, surviveDeafReaders } from './signals.ts'
 
 /** Refusals that are about what was typed, not about the world. */
 const USAGE_CODES = new Set(['BAD_ARGUMENT'])
@@ -17,12 +18,18 @@ const program = new Command('faultlane')
 addServe(program)
 addAttach(program)
 
+surviveDeafReaders()
 try {
   await program.parseAsync()
 } catch (error) {
   if (error instanceof CommanderError) process.exitCode = error.exitCode === 0 ? 0 : 2
   else if (error instanceof FaultlaneError) {
-    process.stderr.write(`faultlane: ${error.message}\n`)
+    say(`faultlane: ${error.message}`)
     process.exitCode = USAGE_CODES.has(error.code) ? 2 : 1
-  } else throw error
+  } else {
+    // A bug of ours; its stack is for whoever asks for it.
+    say(`faultlane: internal error: ${(error as Error).message} (NODE_DEBUG=faultlane shows where)`)
+    if (process.env.NODE_DEBUG?.includes('faultlane')) say(String((error as Error).stack))
+    process.exitCode = 1
+  }
 }

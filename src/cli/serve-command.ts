@@ -32,13 +32,13 @@ export function addServe(program: Command): void {
         ...(flags.synthetic === undefined ? {} : { synthetic: flags.synthetic }),
         listen: flags.listen,
         wait: flags.wait,
+        onStarting: onceStopped,
         onRefused: (reason) => say(`refused ${reason}`),
         onFailed: (error) => {
           say(`faultlane: ${error.message}`)
           process.exit(1)
         },
       })
-      onceStopped(() => serving.close())
       say(`ready ${serving.url} image ${serving.imageId} ${formatSize(serving.bytes)}`)
     })
 }

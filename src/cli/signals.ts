@@ -1,12 +1,30 @@
-/** Turns SIGINT and SIGTERM into one orderly stop; a second signal ends the process at once. */
-export function onceStopped(stop: (signal: string) => Promise<void> | void): void {
+/** Leaving in order: SIGINT and SIGTERM stop once, and what cannot be stopped in time does not keep the process. */
+
+/** A stop takes one bounded park of each thread; whoever asked is promised an end within a second. */
+const STOP_MS_MAX = 900
+
+/**
+ * Turns SIGINT and SIGTERM into one orderly stop. Further signals change nothing: leaving sooner would leave the
+ * socket's file behind.
+ */
+export function onceStopped(stop: () => Promise<void>): void {
   let isStopping = false
-  const handle = (signal: string) => {
-    if (isStopping) process.exit(130)
+  const handle = () => {
+    if (isStopping) return
     isStopping = true
-    void stop(signal)
+    // A thread inside a system call survives process.exit(); nothing survives SIGKILL.
+    setTimeout(() => {
+      say(`faultlane: a thread did not stop within ${STOP_MS_MAX} ms; killing this process`)
+      process.kill(process.pid, 'SIGKILL')
+    }, STOP_MS_MAX).unref()
+    void stop()
   }
   for (const signal of ['SIGINT', 'SIGTERM'] as const) process.on(signal, handle)
+}
+
+/** A reader of our messages that has gone away is no reason to stop serving pages. */
+export function surviveDeafReaders(): void {
+  process.stderr.on('error', () => {})
 }
 
 export const say = (text: string): void => {

@@ -3,14 +3,15 @@
  * reverse. One attachment serves one client at a time; a process may hold several.
  */
 import { FaultlaneError } from '../errors.ts'
-import { allocateBoard, Board } from '../lane/board.ts'
+import { allocateBoard } from '../lane/board.ts'
 import type { AgentEvent, LossPolicy } from '../lane/demand-agent.ts'
 import { DEMAND_COUNTERS, PREFAULT_COUNTERS } from '../lane/stats.ts'
 import { EventFd } from '../native/event-fd.ts'
 import { SCHEDULINGS, type SchedulingName } from '../prefault/schedulings.ts'
 import { Counters } from '../ring/counters.ts'
-import type { Doorbell } from '../ring/doorbell.ts'
+import { Doorbell } from '../ring/doorbell.ts'
 import { LatencyHistogram } from '../ring/histogram.ts'
+import { Board } from '../lane/board.ts'
 import type { AttachPlan, WorkerMessage } from '../workers/plans.ts'
 import { type RunningWorker, spawnWorker } from '../workers/spawn.ts'
 import { loadTransport } from '../workers/transports.ts'
@@ -32,6 +33,8 @@ export interface AttachOptions {
   readonly scheduling?: SchedulingName
   /** File URL of a third party's transport module. */
   readonly transport?: string
+  /** Told how to stop, before there is anything that a sudden end would leave behind. */
+  readonly onStarting?: (stop: () => Promise<void>) => void
   readonly onEvent?: (event: AgentEvent) => void
   readonly onFailed?: (error: FaultlaneError) => void
 }
@@ -77,7 +80,7 @@ export async function attach(options: AttachOptions): Promise<Attachment> {
     pageCount: info.pageCount,
     imageId: info.imageId,
     dataExtents: info.dataExtents,
-    table: new SharedArrayBuffer(info.pageCount),
+    table: allocateTable(info.pageCount),
     board: memory,
     demandCounters: Counters.allocate(DEMAND_COUNTERS.length),
     prefaultCounters: Counters.allocate(PREFAULT_COUNTERS.length),
@@ -105,22 +108,22 @@ export async function attach(options: AttachOptions): Promise<Attachment> {
     demandEvent.close()
     prefaultEvent.close()
   }
-  workers.push(spawnWorker('demand', plan, onMessage))
-  if (prefault !== 'off' && !SCHEDULINGS[scheduling].isShared)
-    workers.push(spawnWorker('prefault', plan, onMessage))
-  try {
-    await Promise.all(workers.map((worker) => worker.ready))
-  } catch (error) {
-    await stop()
-    throw error
-  }
-  const demand = new Counters(DEMAND_COUNTERS, plan.demandCounters)
-  const prefaulted = new Counters(PREFAULT_COUNTERS, plan.prefaultCounters)
   let closing: Promise<void> | undefined
   const close = () => {
     closing ??= stop()
     return closing
   }
+  options.onStarting?.(close)
+  workers.push(spawnWorker('demand', plan, onMessage))
+  if (prefault !== 'off' && !SCHEDULINGS[scheduling].isShared) workers.push(spawnWorker('prefault', plan, onMessage))
+  try {
+    await Promise.all(workers.map((worker) => worker.ready))
+  } catch (error) {
+    await close()
+    throw error
+  }
+  const demand = new Counters(DEMAND_COUNTERS, plan.demandCounters)
+  const prefaulted = new Counters(PREFAULT_COUNTERS, plan.prefaultCounters)
   return {
     pageCount: info.pageCount,
     pageSize: pageBytes,
@@ -133,5 +136,22 @@ export async function attach(options: AttachOptions): Promise<Attachment> {
     }),
     ended: (workers[0] as RunningWorker).ended.then(close),
     close,
+  }
+}
+
+/** One byte a page, taken from the system page by page as the client's regions are written into it. */
+function allocateTable(pageCount: number): SharedArrayBuffer {
+  try {
+    return new SharedArrayBuffer(pageCount)
+  } catch (cause) {
+    throw new FaultlaneError(
+      {
+        code: 'BAD_ARGUMENT',
+        what: 'image of the source',
+        got: `${pageCount} pages`,
+        expected: 'no more pages than there are bytes of memory for their states',
+      },
+      { cause },
+    )
   }
 }

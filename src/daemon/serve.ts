@@ -4,7 +4,7 @@ import { Image } from '../memory/image.ts'
 import { EventFd } from '../native/event-fd.ts'
 import { Doorbell } from '../ring/doorbell.ts'
 import type { ServePlan, WorkerMessage } from '../workers/plans.ts'
-import { spawnWorker } from '../workers/spawn.ts'
+import { type RunningWorker, spawnWorker } from '../workers/spawn.ts'
 import type { WaitMode } from '../workers/wait.ts'
 import { resolveUrl } from './resolve-url.ts'
 import { makeSyntheticImage } from './synthetic-image.ts'
@@ -17,6 +17,8 @@ export interface ServeOptions {
   /** `tcp://HOST:PORT` (port 0: any free one), or another transport's URL. */
   readonly listen: string
   readonly wait?: WaitMode
+  /** Told how to stop, before there is anything that a sudden end would leave behind. */
+  readonly onStarting?: (stop: () => Promise<void>) => void
   /** Told who was turned away and why. */
   readonly onRefused?: (reason: string) => void
   /** Told when the source can go on no longer. */
@@ -57,30 +59,25 @@ export async function serve(options: ServeOptions): Promise<Serving> {
     if (message.kind === 'refused-peer') options.onRefused?.(message.reason)
     if (message.kind === 'failed') options.onFailed?.(new FaultlaneError(message.failure))
   }
-  const worker = spawnWorker('source', plan, onMessage)
-  const release = () => {
-    event.close()
-    image.close()
+  const doorbell = new Doorbell(bell, 0, { signal: () => event.signal(), sleep: () => {} })
+  let worker: RunningWorker | undefined
+  let closing: Promise<void> | undefined
+  const close = () => {
+    closing ??= (async () => {
+      doorbell.stop()
+      await worker?.ended
+      event.close()
+      image.close()
+    })()
+    return closing
   }
+  options.onStarting?.(close)
+  worker = spawnWorker('source', plan, onMessage)
   try {
     const ready = await worker.ready
-    const doorbell = new Doorbell(bell, 0, { signal: () => event.signal(), sleep: () => {} })
-    let closing: Promise<void> | undefined
-    return {
-      url: ready.url ?? url,
-      imageId: image.description.id,
-      bytes: image.description.bytes,
-      close() {
-        closing ??= (async () => {
-          doorbell.stop()
-          await worker.ended
-          release()
-        })()
-        return closing
-      },
-    }
+    return { url: ready.url ?? url, imageId: image.description.id, bytes: image.description.bytes, close }
   } catch (error) {
-    release()
+    await close()
     throw error
   }
 }

@@ -5,6 +5,7 @@ import { PREFAULT_NICE, PREFAULT_READ_PAGES_MAX } from '../config.ts'
 import { LazyPlacer } from '../fault/lazy-faults.ts'
 import { UffdPlacer } from '../fault/uffd-placer.ts'
 import { Userfaultfd } from '../fault/userfaultfd.ts'
+import { FaultlaneError } from '../errors.ts'
 import { Board } from '../lane/board.ts'
 import { RECONNECT_TIMEOUT_MS } from '../lane/demand-agent.ts'
 import { PrefaultAgent } from '../lane/prefault-agent.ts'
@@ -29,6 +30,14 @@ await runWorker(async (tell) => {
   const pageSize = plan.pageBytes
   const transport = await loadTransport(plan.sourceUrl, plan.transportModule)
   const channel = transport.open(plan.sourceUrl, 'prefault', { pageSize })
+  if (channel.info.imageId !== plan.imageId) {
+    throw new FaultlaneError({
+      code: 'GEOMETRY_MISMATCH',
+      what: 'image of the source',
+      got: channel.info.imageId,
+      expected: plan.imageId,
+    })
+  }
   const board = new Board(plan.board)
   const demandEvent = new EventFd(plan.demandBellFd)
   const demandBell = board.demandBell({ signal: () => demandEvent.signal(), sleep: () => {} })

@@ -20,6 +20,8 @@ import {
 
 /** Data extents beyond this are refused as nonsense: the source sends 2^20 at most. */
 const EXTENT_PAIRS_MAX = 1 << 20
+/** Page numbers are int32. */
+const PAGES_MAX = 2 ** 31 - 1
 
 export function exchangeHello(
   fd: number,
@@ -63,6 +65,11 @@ export function exchangeHello(
       expected: `a power of two from 4096 that divides the image's ${bytes} bytes`,
     })
   }
+  const pageCount = bytes / pageBytes
+  if (pageCount < 1 || pageCount > PAGES_MAX || !Number.isInteger(pageCount) || word(WELCOME.PAGE_BYTES) !== pageBytes) {
+    const got = `an image of ${bytes} bytes in pages of ${word(WELCOME.PAGE_BYTES)}`
+    throw new FaultlaneError({ code: 'PROTOCOL', peer, got, expected: `1 to ${PAGES_MAX} pages of ${pageBytes}` })
+  }
   const pairs = word(WELCOME.EXTENT_PAIRS)
   let dataExtents: Uint32Array | null = null
   if (lane === 'describe' && pairs !== EXTENTS_UNKNOWN) {
@@ -77,10 +84,25 @@ export function exchangeHello(
     const buffer = new NativeBuffer(Math.max(8, pairs * 8))
     receiveAll(fd, url, buffer, pairs * 8, deadline)
     dataExtents = new Uint32Array(buffer.u32.subarray(0, pairs * 2))
+    if (!areExtents(dataExtents, pageCount)) {
+      const expected = `ascending runs of pages below ${pageCount}`
+      throw new FaultlaneError({ code: 'PROTOCOL', peer, got: 'extents that are none', expected })
+    }
   }
   const hex = (index: number) => word(index).toString(16).padStart(8, '0')
   const imageId = hex(WELCOME.IMAGE_HIGH) + hex(WELCOME.IMAGE_LOW)
-  return { imageId, pageSize: pageBytes, pageCount: bytes / pageBytes, dataExtents }
+  return { imageId, pageSize: pageBytes, pageCount, dataExtents }
+}
+
+function areExtents(pairs: Uint32Array, pageCount: number): boolean {
+  let end = 0
+  for (let i = 0; i < pairs.length; i += 2) {
+    const first = pairs[i] as number
+    const pages = pairs[i + 1] as number
+    if (first < end || pages === 0 || first + pages > pageCount) return false
+    end = first + pages
+  }
+  return true
 }
 
 function receiveAll(fd: number, url: string, into: NativeBuffer, bytes: number, deadline: number): void {
