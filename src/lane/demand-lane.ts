@@ -147,12 +147,9 @@ export class DemandLane implements CompletionSink, FaultSink {
       work += this.#channel.poll(this, Math.min(COMPLETIONS_PER_TURN_MAX, this.#deferred.room))
     }
     if (this.#deferred.count > 0) work += this.#retryDeferred()
-    if (
-      lookAtFaults &&
-      this.#faults &&
-      this.#backlog.room >= FAULTS_PER_READ_MAX &&
-      this.#promoted.room >= FAULTS_PER_READ_MAX
-    ) {
+    // Whatever breaks, every page that is waited for finds room in the backlog.
+    const waitedFor = this.pending + this.#failed.count
+    if (lookAtFaults && this.#faults && waitedFor + FAULTS_PER_READ_MAX <= QUEUE_PAGES) {
       const events = this.#faults.pollFaults(this)
       if (events < 0) this.isClientGone = true
       else work += events
@@ -260,8 +257,7 @@ export class DemandLane implements CompletionSink, FaultSink {
     const nowNs = this.#clock.nowNs()
     for (let workId = 0; workId < this.#workPage.length; workId++) {
       if (this.#isFree(workId)) continue
-      if (this.#placer)
-        this.#backlog.add(this.#workPage[workId] as number, this.#workStartNs[workId] ?? nowNs)
+      if (this.#placer) this.#backlog.add(this.#workPage[workId] as number, this.#workStartNs[workId] ?? nowNs)
     }
     this.#resetWork()
     this.#showPending()
