@@ -2,38 +2,69 @@
  * Reads the events of one userfaultfd session for the demand agent. Removals of a batch are handled before its
  * faults, because the kernel delivers them in no causal order and a page removed must read zero.
  *
- * `reading` is raised before the kernel is asked and lowered when the removals are marked: reading a REMOVE lets
- * the client go on and drop the range, so no other thread may begin to place in between (see PrefaultLane).
+ * Reading a REMOVE lets the client go on and drop the range, so from there until it is marked no other thread may
+ * have a placement open that it has decided on before. Neither thread waits for the other: `reading` is raised
+ * before the kernel is asked, and then nobody else begins to place; while `placing` shows a placement open, only
+ * faults are read, as many as the kernel says there are, and a removal waits for the next turn.
  */
 import { UFFD } from '../native/abi.ts'
 import type { FaultSink, FaultSource } from './fault-source.ts'
+import { PendingFaults } from './pending-faults.ts'
 import { NO_PAGE, type RegionTable } from './region-table.ts'
 import { EVENTS_PER_READ, type Userfaultfd } from './userfaultfd.ts'
 
 const EVENT_WORDS = UFFD.MSG_BYTES / 4
 
+/** One word of shared memory. */
+export interface SharedWord {
+  readonly words: Int32Array
+  readonly index: number
+}
+
 export class UffdFaults implements FaultSource {
   readonly pollFd: number
   /** Faults at addresses that no region covers, and events we did not ask for. */
   strays = 0
+  /**
+   * Removals read beside an open placement after all: a fault counted as pending was gone when it was read, because
+   * a signal took its thread away, or the kernel does not tell the count.
+   */
+  racedRemovals = 0
   readonly #uffd: Userfaultfd
   readonly #regions: RegionTable
-  readonly #reading: Int32Array
-  readonly #readingAt: number
+  readonly #reading: SharedWord
+  readonly #placing: SharedWord
+  readonly #pending: PendingFaults
 
-  constructor(uffd: Userfaultfd, regions: RegionTable, reading: Int32Array, readingAt: number) {
+  /** @param placing not zero while another thread places into this client */
+  constructor(uffd: Userfaultfd, regions: RegionTable, reading: SharedWord, placing: SharedWord) {
     this.pollFd = uffd.fd
     this.#uffd = uffd
     this.#regions = regions
     this.#reading = reading
-    this.#readingAt = readingAt
+    this.#placing = placing
+    this.#pending = new PendingFaults(uffd.fd)
+  }
+
+  close(): void {
+    this.#pending.close()
   }
 
   pollFaults(sink: FaultSink): number {
-    Atomics.store(this.#reading, this.#readingAt, 1) // Pairs with the load before a prefault placement.
-    const count = this.#uffd.readEvents()
-    if (count > 0) this.#handleRemovals(sink, count)
-    Atomics.store(this.#reading, this.#readingAt, 0)
+    // Each side raises its word and then looks at the other's: pairs with Board.tryBeginPlacing().
+    Atomics.store(this.#reading.words, this.#reading.index, 1)
+    let most = EVENTS_PER_READ
+    const isPlacing = Atomics.load(this.#placing.words, this.#placing.index) !== 0
+    if (isPlacing) {
+      const pending = this.#pending.count()
+      if (pending >= 0) most = Math.min(pending, EVENTS_PER_READ)
+    }
+    const count = most === 0 ? 0 : this.#uffd.readEvents(most)
+    if (count > 0) {
+      const removals = this.#handleRemovals(sink, count)
+      if (isPlacing) this.racedRemovals += removals
+    }
+    Atomics.store(this.#reading.words, this.#reading.index, 0)
     const { u8, u32 } = this.#uffd.events
     for (let i = 0; i < count; i++) {
       if (u8[i * UFFD.MSG_BYTES] !== UFFD.EVENT_PAGEFAULT) continue
@@ -45,8 +76,9 @@ export class UffdFaults implements FaultSource {
     return count
   }
 
-  #handleRemovals(sink: FaultSink, count: number): void {
+  #handleRemovals(sink: FaultSink, count: number): number {
     const { u8, u32 } = this.#uffd.events
+    let removals = 0
     for (let i = 0; i < count; i++) {
       const event = u8[i * UFFD.MSG_BYTES]
       if (event === UFFD.EVENT_PAGEFAULT) continue
@@ -54,6 +86,7 @@ export class UffdFaults implements FaultSource {
         this.strays++
         continue
       }
+      removals++
       const word = i * EVENT_WORDS
       this.#removeRange(
         sink,
@@ -63,6 +96,7 @@ export class UffdFaults implements FaultSource {
         u32[word + 4] as number,
       )
     }
+    return removals
   }
 
   /** The part of [start, end) in each region; a removal may span several, and gaps between them. */

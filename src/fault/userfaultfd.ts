@@ -37,9 +37,12 @@ export class Userfaultfd {
     this.fd = fd
   }
 
-  /** Reads what is there, without waiting: how many events now lie in `events`; 0 when none; −1 when the descriptor is dead. */
-  readEvents(): number {
-    const bytes = this.#libc.read(this.fd, this.events.address, this.events.bytes)
+  /**
+   * Reads what is there, without waiting and at most `eventsMax`, faults first: how many events now lie in `events`;
+   * 0 when none; −1 when the descriptor is dead.
+   */
+  readEvents(eventsMax = EVENTS_PER_READ): number {
+    const bytes = this.#libc.read(this.fd, this.events.address, eventsMax * UFFD.MSG_BYTES)
     if (bytes >= 0) return bytes / UFFD.MSG_BYTES
     const errno = this.#libc.errno()
     if (errno === ERRNO.EAGAIN || errno === ERRNO.EINTR) return 0
@@ -89,6 +92,17 @@ export class Userfaultfd {
     return this.#libc.ioctl(this.fd, UFFDIO.UNREGISTER, this.#arg.address) === 0
       ? bytes
       : this.#classify(this.#libc.errno())
+  }
+
+  /** True while the client is changing its memory: from before a removal can be read until its thread has woken. */
+  isChanging(): boolean {
+    // The kernel answers so before it looks at the range, which is nonsense here and changes nothing.
+    this.#range(0, 1, 1)
+    this.#arg.setU64(16, 0)
+    return (
+      this.#libc.ioctl(this.fd, UFFDIO.ZEROPAGE, this.#arg.address) !== 0 &&
+      this.#libc.errno() === ERRNO.EAGAIN
+    )
   }
 
   #range(hi: number, lo: number, bytes: number): void {

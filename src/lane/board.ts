@@ -3,6 +3,7 @@
  * the regions. Neither lane ever waits for the other here; the demand agent alone moves the session on.
  */
 import { REGION_TABLE_WORDS, RegionTable } from '../fault/region-table.ts'
+import type { SharedWord } from '../fault/uffd-faults.ts'
 import { Doorbell, type DoorbellPrimitives } from '../ring/doorbell.ts'
 import { LINE_WORDS, type RingMemory } from '../ring/layout.ts'
 import { allocateSpscRing } from '../ring/spsc-ring.ts'
@@ -17,7 +18,8 @@ const DEMAND_BELL = 5 * LINE_WORDS
 const PREFAULT_BELL = 6 * LINE_WORDS
 const DEMAND_DELAY = 7 * LINE_WORDS
 const USERFAULTFD = 8 * LINE_WORDS
-const REGIONS = 9 * LINE_WORDS
+const PLACING = 9 * LINE_WORDS
+const REGIONS = 10 * LINE_WORDS
 const BOARD_WORDS = REGIONS + REGION_TABLE_WORDS
 
 /** STATE is `epoch * 4 + phase`: an epoch is one client's session. */
@@ -50,12 +52,28 @@ export class Board {
   }
 
   /** Raised while the demand agent reads events; see UffdFaults. */
-  get readingWord(): { words: Int32Array; index: number } {
+  get readingWord(): SharedWord {
     return { words: this.#words, index: READING }
   }
 
-  isReading(): boolean {
-    return Atomics.load(this.#words, READING) !== 0
+  /** Raised while the prefault agent places; see UffdFaults. */
+  get placingWord(): SharedWord {
+    return { words: this.#words, index: PLACING }
+  }
+
+  /**
+   * Prefault agent only. False while the demand agent reads events. After true, and until endPlacing(), no removal
+   * is taken from the kernel, so what the page table says of removals now holds for what is placed.
+   */
+  tryBeginPlacing(): boolean {
+    Atomics.store(this.#words, PLACING, 1) // Pairs with UffdFaults.pollFaults(): each raises, then looks.
+    if (Atomics.load(this.#words, READING) === 0) return true
+    Atomics.store(this.#words, PLACING, 0)
+    return false
+  }
+
+  endPlacing(): void {
+    Atomics.store(this.#words, PLACING, 0)
   }
 
   demandBell(primitives: DoorbellPrimitives): Doorbell {

@@ -33,7 +33,13 @@ const SLOT_CHANNEL = 3
 /** While turns follow each other without a park, poll(2) is asked for the rare events this often. */
 const TURNS_PER_LOOK = 256
 const RECONNECT_MS = 100
+/** Doubled for a source whose connections do not last. */
+const RECONNECT_MS_MAX = 3200
+/** A channel that lived so long was well. */
+const CHANNEL_LIVED_NS = 1e9
 const RECONNECT_TIMEOUT_MS = 50
+/** For the threads whose events were read to wake and say so; microseconds, where a processor is free. */
+const RELEASE_MS_MAX = 20
 const SIGKILL = 9
 
 export type LossPolicy = 'wait' | 'kill'
@@ -75,6 +81,7 @@ export interface DemandAgentParts {
 interface Session {
   readonly handshake: Handshake
   readonly uffd: Userfaultfd
+  readonly faults: UffdFaults
   readonly startedNs: number
   readonly pagesTotal: number
   readonly holePages: number
@@ -99,11 +106,15 @@ export class DemandAgent {
   #lookAtSocket = true
   #isChannelBroken = false
   #reconnectAtNs = 0
+  #reconnectMs = 0
+  #openedAtNs = 0
+  #lossReason = ''
   #stallsBefore: ReturnType<LatencyHistogram['snapshot']>
 
   constructor(parts: DemandAgentParts) {
     this.#parts = parts
     this.#channel = parts.channel
+    this.#openedAtNs = parts.clock.nowNs()
     this.#stallsBefore = parts.stalls.snapshot()
     this.#poll.set(SLOT_BELL, parts.bell.fd, POLL.IN)
     this.#watch()
@@ -170,7 +181,9 @@ export class DemandAgent {
   }
 
   #wait(timeoutMs: number): void {
-    if (!this.#isChannelBroken) this.#poll.set(SLOT_CHANNEL, this.#channel.pollFd, this.#channel.pollEvents)
+    // Without a client nobody would take what the channel announces, and poll(2) would announce it for ever.
+    if (this.#session && !this.#isChannelBroken)
+      this.#poll.set(SLOT_CHANNEL, this.#channel.pollFd, this.#channel.pollEvents)
     const ready = this.#poll.wait(timeoutMs)
     if (ready > 0 && this.#poll.revents(SLOT_BELL) !== 0) this.#parts.bell.drain()
     if (this.#poll.revents(SLOT_SOCKET) !== 0) this.#lookAtSocket = true
@@ -237,6 +250,17 @@ export class DemandAgent {
         expected: `${pageBytes} bytes (start attach with --page-size ${handshake.pageSize})`,
       })
     }
+    if (this.#parts.onLoss === 'kill' && handshake.clientPid <= 0) {
+      // kill(2) would take it for a whole process group.
+      libc().close(handshake.socket)
+      libc().close(handshake.userfaultfd)
+      throw new FaultlaneError({
+        code: 'HANDSHAKE',
+        reason: 'its process id is not visible here, so it could not be killed when the source is lost',
+        expected: 'a client of this PID namespace, or --on-loss wait',
+      })
+    }
+    this.#checkIdleChannel() // The source may have gone and come back since the last client.
     const regions = handshake.regions.map((region) => ({
       baseHi: region.baseHi,
       baseLo: region.baseLo,
@@ -253,12 +277,13 @@ export class DemandAgent {
     board.setRemaining(pagesTotal - holePages)
     board.setPending(0)
     const uffd = new Userfaultfd(handshake.userfaultfd)
-    const { words, index } = board.readingWord
-    lane.begin(new UffdFaults(uffd, board.regions, words, index), new UffdPlacer(uffd, board.regions))
+    const faults = new UffdFaults(uffd, board.regions, board.readingWord, board.placingWord)
+    lane.begin(faults, new UffdPlacer(uffd, board.regions))
     sharedPrefault?.begin(new UffdPlacer(uffd, board.regions))
     this.#session = {
       handshake,
       uffd,
+      faults,
       startedNs: clock.nowNs(),
       pagesTotal,
       holePages,
@@ -299,9 +324,11 @@ export class DemandAgent {
         uffd.unregister(region.baseHi, region.baseLo, region.pageCount * board.regions.pageBytes)
       }
     }
+    if (end !== 'client-gone') this.#releaseRemovers(session)
     const report = this.#report(session, end)
     lane.end()
     sharedPrefault?.end()
+    session.faults.close()
     libc().close(handshake.userfaultfd)
     libc().close(handshake.socket)
     board.idle()
@@ -310,6 +337,12 @@ export class DemandAgent {
     notify({ kind: 'ended', report })
     if (!keep) this.isFinished = true
     return 1
+  }
+
+  /** A thread that gives memory back stands still until its event is read, and nobody reads it after us. */
+  #releaseRemovers(session: Session): void {
+    const deadlineNs = this.#parts.clock.nowNs() + RELEASE_MS_MAX * 1e6
+    while (session.uffd.isChanging() && this.#parts.clock.nowNs() < deadlineNs) session.uffd.readEvents()
   }
 
   #report(session: Session, end: SessionEnd): SessionReport {
@@ -346,12 +379,19 @@ export class DemandAgent {
     this.#parts.lane.reclaimReads()
     this.#parts.sharedPrefault?.reclaimReads()
     this.#parts.notify({ kind: 'source-lost', reason: error.message })
-    this.#reconnectAtNs = this.#parts.clock.nowNs()
-    if (this.#parts.onLoss === 'kill' && this.#session) {
-      libc().kill(this.#session.handshake.clientPid, SIGKILL)
-      this.#end('source-lost')
-    }
+    // At once, but not again and again when each connection breaks as soon as it is used.
+    const nowNs = this.#parts.clock.nowNs()
+    this.#reconnectMs = nowNs - this.#openedAtNs > CHANNEL_LIVED_NS ? 0 : nextReconnectMs(this.#reconnectMs)
+    this.#reconnectAtNs = nowNs + this.#reconnectMs * 1e6
+    this.#killForLoss()
     this.#watch()
+  }
+
+  #killForLoss(): void {
+    const session = this.#session
+    if (this.#parts.onLoss !== 'kill' || !session || session.end) return
+    libc().kill(session.handshake.clientPid, SIGKILL)
+    this.#end('source-lost')
   }
 
   /** Asks for the source again and again: whoever touches a missing page waits, and never sees a wrong byte. */
@@ -369,6 +409,8 @@ export class DemandAgent {
         })
       }
       this.#channel = channel
+      this.#openedAtNs = this.#parts.clock.nowNs()
+      this.#lossReason = ''
       this.#parts.lane.replaceChannel(channel)
       this.#isChannelBroken = false
       this.#watch()
@@ -376,7 +418,13 @@ export class DemandAgent {
       return 1
     } catch (error) {
       if (!(error instanceof FaultlaneError)) throw error
-      this.#reconnectAtNs = this.#parts.clock.nowNs() + RECONNECT_MS * 1e6
+      this.#reconnectAtNs = this.#parts.clock.nowNs() + Math.max(RECONNECT_MS, this.#reconnectMs) * 1e6
+      // Somebody answers, but not our source: said once.
+      if (error.code !== 'CONNECT_FAILED' && error.message !== this.#lossReason) {
+        this.#lossReason = error.message
+        this.#parts.notify({ kind: 'source-lost', reason: error.message })
+      }
+      this.#killForLoss()
       return 0
     }
   }
@@ -393,6 +441,10 @@ export class DemandAgent {
 }
 
 export { RECONNECT_TIMEOUT_MS }
+
+function nextReconnectMs(ms: number): number {
+  return Math.min(RECONNECT_MS_MAX, Math.max(RECONNECT_MS, ms * 2))
+}
 
 /** Sets a region's pages: MISSING where data may be, ZERO in holes. How many are zero. */
 function resetRegion(

@@ -208,8 +208,22 @@ export class PrefaultLane implements CompletionSink {
     this.#placeRun(firstPage, pageCount, address)
   }
 
-  /** Places a run, leaving out what the client has removed meanwhile. */
+  /** Places a run, or keeps it where the demand agent is in the way: prefault waits for demand, never the other way. */
   #placeRun(firstPage: number, pageCount: number, address: number): void {
+    if (this.#beginPlacing()) {
+      const done = this.#placeUnremoved(firstPage, pageCount, address)
+      this.#parts.board.endPlacing()
+      if (done === pageCount || this.isClientGone) return
+      for (let i = done; i < pageCount; i++)
+        this.#deferred.keep(firstPage + i, address + i * this.#pageBytes)
+    } else {
+      for (let i = 0; i < pageCount; i++) this.#deferred.keep(firstPage + i, address + i * this.#pageBytes)
+    }
+    this.#parts.counters.add(this.#count.again, 1)
+  }
+
+  /** Leaves out what the client has removed meanwhile. How many pages are done with. */
+  #placeUnremoved(firstPage: number, pageCount: number, address: number): number {
     const placer = this.#placer as Placer
     let done = 0
     while (done < pageCount) {
@@ -220,24 +234,20 @@ export class PrefaultLane implements CompletionSink {
       }
       let run = 1
       while (done + run < pageCount && this.#table.state(page + run) !== PAGE.REMOVED) run++
-      // A removal that is being read now is marked in a moment; placing waits for that, never the other way.
-      const placed = this.#isReadingForLong() ? 0 : placer.place(page, run, address + done * this.#pageBytes)
+      const placed = placer.place(page, run, address + done * this.#pageBytes)
       for (let i = 0; i < placed; i++) this.#settle(page + i)
       done += placed
       if (placed === run) continue
-      if (placed === 0 && placer.status === PLACED.GONE) {
-        this.isClientGone = true
-        return
-      }
-      this.#parts.counters.add(this.#count.again, 1)
-      for (; done < pageCount; done++) this.#deferred.keep(firstPage + done, address + done * this.#pageBytes)
+      if (placer.status === PLACED.GONE) this.isClientGone = true
+      break
     }
+    return done
   }
 
-  /** Waits out a read of events, which takes about a microsecond; true when its thread seems to have lost the processor. */
-  #isReadingForLong(): boolean {
-    for (let look = 0; look < READING_LOOKS_MAX; look++) if (!this.#parts.board.isReading()) return false
-    return true
+  /** Waits out a read of events, which takes about a microsecond; false when its thread seems to have lost the processor. */
+  #beginPlacing(): boolean {
+    for (let look = 0; look < READING_LOOKS_MAX; look++) if (this.#parts.board.tryBeginPlacing()) return true
+    return false
   }
 
   #settle(page: number): void {
@@ -274,7 +284,13 @@ export class PrefaultLane implements CompletionSink {
   }
 
   #retryDeferred(): number {
-    if (!this.#deferred.isDue() || this.#parts.board.isReading()) return 0
+    if (!this.#deferred.isDue() || !this.#parts.board.tryBeginPlacing()) return 0
+    const done = this.#placeDeferred()
+    this.#parts.board.endPlacing()
+    return done
+  }
+
+  #placeDeferred(): number {
     const placer = this.#placer as Placer
     let done = 0
     while (this.#deferred.count > 0) {

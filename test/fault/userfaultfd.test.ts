@@ -6,7 +6,7 @@ import { Worker } from 'node:worker_threads'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { PLACED } from '../../src/fault/fault-source.ts'
 import { REGION_TABLE_WORDS, RegionTable } from '../../src/fault/region-table.ts'
-import { UffdFaults } from '../../src/fault/uffd-faults.ts'
+import { type SharedWord, UffdFaults } from '../../src/fault/uffd-faults.ts'
 import { UffdPlacer } from '../../src/fault/uffd-placer.ts'
 import { PLACE, Userfaultfd } from '../../src/fault/userfaultfd.ts'
 import { openUserfaultfd, registerMissing } from '../../src/fault/userfaultfd-open.ts'
@@ -31,6 +31,15 @@ class Seen {
   onRemove(firstPage: number, pageCount: number): void {
     this.removed.push([firstPage, pageCount])
   }
+}
+
+/** Nobody reads, nobody places. */
+function idle(): [SharedWord, SharedWord] {
+  const words = new Int32Array(2)
+  return [
+    { words, index: 0 },
+    { words, index: 1 },
+  ]
 }
 
 describe.skipIf(!userfaultfdOrSkipLoudly())('on real memory', () => {
@@ -165,7 +174,7 @@ describe.skipIf(!userfaultfdOrSkipLoudly())('on real memory', () => {
   describe('UffdFaults and UffdPlacer', () => {
     it('turn addresses into pages of the image and back, region by region', async () => {
       const regions = twoRegions()
-      const faults = new UffdFaults(uffd, regions, new Int32Array(1), 0)
+      const faults = new UffdFaults(uffd, regions, ...idle())
       const placer = new UffdPlacer(uffd, regions)
       const seen = new Seen()
       expect(faults.pollFaults(seen)).toBe(0)
@@ -185,8 +194,36 @@ describe.skipIf(!userfaultfdOrSkipLoudly())('on real memory', () => {
       expect(faults.strays).toBe(0)
     })
 
+    it('take faults and no removal while another thread has a placement open', async () => {
+      const [reading, placing] = idle()
+      const faults = new UffdFaults(uffd, twoRegions(), reading, placing)
+      const seen = new Seen()
+      const discarding = discard(12, 2)
+      await eventComes()
+      placing.words[placing.index] = 1
+      expect(faults.pollFaults(seen)).toBe(0)
+      const touching = [touch([3]), touch([5])]
+      while (seen.faults.length < 2) {
+        faults.pollFaults(seen)
+        await new Promise((resolve) => setTimeout(resolve, 1))
+      }
+      expect(faults.pollFaults(seen)).toBe(0)
+      expect(seen.faults.sort((a, b) => a - b)).toEqual([103, 105])
+      expect(seen.removed).toEqual([])
+
+      placing.words[placing.index] = 0
+      expect(faults.pollFaults(seen)).toBe(1)
+      expect(seen.removed).toEqual([[112, 2]])
+      expect(await once(discarding, 'message')).toEqual([0])
+      expect([reading.words[reading.index], faults.racedRemovals]).toEqual([0, 0])
+      const placer = new UffdPlacer(uffd, twoRegions())
+      for (const page of [103, 105]) placer.place(page, 1, content.address)
+      await Promise.all(touching.map((thread) => once(thread, 'message')))
+      faults.close()
+    })
+
     it('cut a removal at the regions', async () => {
-      const faults = new UffdFaults(uffd, twoRegions(), new Int32Array(1), 0)
+      const faults = new UffdFaults(uffd, twoRegions(), ...idle())
       const seen = new Seen()
       const thread = discard(12, 8)
       await eventComes()
@@ -213,7 +250,7 @@ describe.skipIf(!userfaultfdOrSkipLoudly())('on real memory', () => {
       await eventComes()
       expect(placer.place(15, 2, content.address)).toBe(0)
       expect(placer.status).toBe(PLACED.AGAIN)
-      new UffdFaults(uffd, regions, new Int32Array(1), 0).pollFaults(new Seen())
+      new UffdFaults(uffd, regions, ...idle()).pollFaults(new Seen())
       await once(thread, 'message')
       expect(placer.place(15, 2, content.address)).toBe(2)
       libc().munmap(address, BYTES)
