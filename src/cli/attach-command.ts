@@ -4,11 +4,11 @@ import type { FaultlaneError } from '../errors.ts'
 import type { AgentEvent, LossPolicy } from '../lane/demand-agent.ts'
 import { SCHEDULING_NAMES, SCHEDULINGS, type SchedulingName } from '../prefault/schedulings.ts'
 import { attachReport } from '../report/attach-report.ts'
-import { WAIT_MODES, type WaitMode } from '../workers/wait.ts'
 import { schemeOf } from '../workers/transports.ts'
+import { WAIT_MODES, type WaitMode } from '../workers/wait.ts'
 import { writeJson } from './json-output.ts'
 import { onceStopped, say } from './signals.ts'
-import { formatSize, parseSize } from './values.ts'
+import { formatSize, parsePageSize } from './values.ts'
 
 interface Flags {
   socket: string
@@ -27,17 +27,29 @@ export function addAttach(program: Command): void {
   program
     .command('attach')
     .description('a fault handler: takes a client’s userfaultfd in and answers its faults from a page source')
-    .requiredOption('--socket <path>', 'unix socket on which the client hands over its userfaultfd (Firecracker’s handshake)')
+    .requiredOption(
+      '--socket <path>',
+      'unix socket on which the client hands over its userfaultfd (Firecracker’s handshake)',
+    )
     .requiredOption('--source <url>', 'the page source, as `serve` printed it')
-    .addOption(new Option('--prefault <policy>', 'what to fetch ahead').choices(['off', 'sequential']).default('sequential'))
-    .addOption(new Option('--wait <mode>', 'how the demand agent waits').choices(WAIT_MODES).default('adaptive'))
     .addOption(
-      new Option('--on-loss <policy>', 'when the source is gone: touchers wait for it, or the client is killed')
+      new Option('--prefault <policy>', 'what to fetch ahead')
+        .choices(['off', 'sequential'])
+        .default('sequential'),
+    )
+    .addOption(
+      new Option('--wait <mode>', 'how the demand agent waits').choices(WAIT_MODES).default('adaptive'),
+    )
+    .addOption(
+      new Option(
+        '--on-loss <policy>',
+        'when the source is gone: touchers wait for it, or the client is killed',
+      )
         .choices(['wait', 'kill'])
         .default('wait'),
     )
     .option('--keep', 'go on listening, one client after the other', false)
-    .option('--page-size <size>', 'the client’s page size: 4096, or 2MiB for hugetlb', parseSize, 4096)
+    .option('--page-size <size>', 'the client’s page size: 4096, or 2MiB for hugetlb', parsePageSize, 4096)
     .addOption(
       new Option(
         '--scheduling <name>',
@@ -63,13 +75,17 @@ async function run(flags: Flags): Promise<void> {
   const onEvent = (event: AgentEvent) => {
     switch (event.kind) {
       case 'client':
-        say(`client ${event.pid}: ${event.pages} pages in ${event.regions} region${event.regions === 1 ? '' : 's'}`)
+        say(
+          `client ${event.pid}: ${event.pages} pages in ${event.regions} region${event.regions === 1 ? '' : 's'}`,
+        )
         break
       case 'refused':
         say(`refused a client: ${event.reason}`)
         break
       case 'source-lost':
-        say(`source lost: ${event.reason}; policy: ${flags.onLoss === 'wait' ? 'touchers wait for it' : 'the client is killed'}`)
+        say(
+          `source lost: ${event.reason}; policy: ${flags.onLoss === 'wait' ? 'touchers wait for it' : 'the client is killed'}`,
+        )
         break
       case 'source-back':
         say('source is back')
@@ -102,12 +118,16 @@ async function run(flags: Flags): Promise<void> {
     keep: flags.keep,
     pageSize: flags.pageSize,
     scheduling: flags.scheduling,
-    ...(flags.transport === undefined ? {} : { transport: new URL(flags.transport, `file://${process.cwd()}/`).href }),
+    ...(flags.transport === undefined
+      ? {}
+      : { transport: new URL(flags.transport, `file://${process.cwd()}/`).href }),
     onStarting: onceStopped,
     onEvent,
     onFailed,
   })
-  say(`ready ${flags.socket} source ${flags.source} image ${attachment.imageId} ${formatSize(attachment.pageCount * attachment.pageSize)}`)
+  say(
+    `ready ${flags.socket} source ${flags.source} image ${attachment.imageId} ${formatSize(attachment.pageCount * attachment.pageSize)}`,
+  )
   await attachment.ended
   if ((await Promise.all(written)).includes(false)) failed = true
   process.exitCode = failed ? 1 : 0

@@ -23,6 +23,15 @@ export function parseSize(text: string): number {
   return bytes
 }
 
+const PAGE_SIZES = [4096, 2 ** 21, 2 ** 30]
+
+/** Page sizes that a client can have. */
+export function parsePageSize(text: string): number {
+  const bytes = parseSize(text)
+  if (!PAGE_SIZES.includes(bytes)) throw new InvalidArgumentError('expected 4096, 2MiB or 1GiB.')
+  return bytes
+}
+
 const DURATION_UNITS: Record<string, number> = { ns: 1, us: 1e3, ms: 1e6, s: 1e9 }
 
 /** `50us` → nanoseconds. */

@@ -3,15 +3,14 @@
  * reverse. One attachment serves one client at a time; a process may hold several.
  */
 import { FaultlaneError } from '../errors.ts'
-import { allocateBoard } from '../lane/board.ts'
+import { allocateBoard, Board } from '../lane/board.ts'
 import type { AgentEvent, LossPolicy } from '../lane/demand-agent.ts'
 import { DEMAND_COUNTERS, PREFAULT_COUNTERS } from '../lane/stats.ts'
 import { EventFd } from '../native/event-fd.ts'
 import { SCHEDULINGS, type SchedulingName } from '../prefault/schedulings.ts'
 import { Counters } from '../ring/counters.ts'
-import { Doorbell } from '../ring/doorbell.ts'
+import type { Doorbell } from '../ring/doorbell.ts'
 import { LatencyHistogram } from '../ring/histogram.ts'
-import { Board } from '../lane/board.ts'
 import type { AttachPlan, WorkerMessage } from '../workers/plans.ts'
 import { type RunningWorker, spawnWorker } from '../workers/spawn.ts'
 import { loadTransport } from '../workers/transports.ts'
@@ -115,7 +114,8 @@ export async function attach(options: AttachOptions): Promise<Attachment> {
   }
   options.onStarting?.(close)
   workers.push(spawnWorker('demand', plan, onMessage))
-  if (prefault !== 'off' && !SCHEDULINGS[scheduling].isShared) workers.push(spawnWorker('prefault', plan, onMessage))
+  if (prefault !== 'off' && !SCHEDULINGS[scheduling].isShared)
+    workers.push(spawnWorker('prefault', plan, onMessage))
   try {
     await Promise.all(workers.map((worker) => worker.ready))
   } catch (error) {

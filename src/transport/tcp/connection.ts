@@ -69,6 +69,11 @@ export class Connection {
     return this.#queueCount > 0
   }
 
+  /** False for a destination that has asked for all it may and takes no answer: its next bytes have to wait. */
+  get hasRoom(): boolean {
+    return this.#queueCount < QUEUE_SLOTS
+  }
+
   get isSending(): boolean {
     return this.#sender.pendingBytes > 0
   }
@@ -93,7 +98,11 @@ export class Connection {
     this.#inEnd += got
     this.isReadable = got === room
     if (this.lane === 0) {
-      if (this.#inEnd < HELLO_BYTES) return 0
+      if (this.#inEnd < HELLO_BYTES) {
+        // Whoever speaks another protocol may have said all it has to say.
+        if (this.#inEnd >= 4 && this.#in.u32[HELLO.MAGIC] !== HELLO_MAGIC) this.#refuseStranger()
+        return 0
+      }
       this.#inEnd = 0
       this.#welcome()
       this.isReadable = true
@@ -185,12 +194,16 @@ export class Connection {
     return sent
   }
 
+  #refuseStranger(): void {
+    const bytes = [...this.#in.u8.subarray(0, 4)].map((b) => b.toString(16).padStart(2, '0')).join(' ')
+    this.endReason = `it does not speak our protocol: its first bytes are ${bytes}`
+  }
+
   /** Answers the hello; a refusal is said in the welcome and closes the connection. */
   #welcome(): void {
     const hello = this.#in.u32
     if (hello[HELLO.MAGIC] !== HELLO_MAGIC) {
-      const bytes = [...this.#in.u8.subarray(0, 8)].map((b) => b.toString(16).padStart(2, '0')).join(' ')
-      this.endReason = `it does not speak our protocol: its first bytes are ${bytes}`
+      this.#refuseStranger()
       return
     }
     const lane = hello[HELLO.LANE] as number

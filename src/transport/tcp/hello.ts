@@ -18,6 +18,8 @@ import {
   WIRE_VERSION,
 } from './wire.ts'
 
+/** The magic, and as much again to show what came instead. */
+const FIRST_BYTES = 8
 /** Data extents beyond this are refused as nonsense: the source sends 2^20 at most. */
 const EXTENT_PAIRS_MAX = 1 << 20
 /** Page numbers are int32. */
@@ -40,13 +42,15 @@ export function exchangeHello(
     throw new FaultlaneError({ code: 'CONNECT_FAILED', url, reason: `hello: ${errnoName(libc().errno())}` })
   }
   const welcome = new NativeBuffer(WELCOME_BYTES)
-  receiveAll(fd, url, welcome, WELCOME_BYTES, deadline)
+  // A peer that says another first word may never say as many.
+  receiveAll(fd, url, welcome, 0, FIRST_BYTES, deadline)
   const word = (index: number) => welcome.u32[index] as number
   const peer = `the source at ${url}`
   if (word(WELCOME.MAGIC) !== WELCOME_MAGIC) {
-    const got = `first bytes ${[...welcome.u8.subarray(0, 8)].map((b) => b.toString(16).padStart(2, '0')).join(' ')}`
+    const got = `first bytes ${[...welcome.u8.subarray(0, FIRST_BYTES)].map((b) => b.toString(16).padStart(2, '0')).join(' ')}`
     throw new FaultlaneError({ code: 'PROTOCOL', peer, got, expected: 'the welcome of a Faultlane source' })
   }
+  receiveAll(fd, url, welcome, FIRST_BYTES, WELCOME_BYTES, deadline)
   const status = word(WELCOME.STATUS)
   if (status === STATUS.BAD_VERSION || word(WELCOME.VERSION) !== WIRE_VERSION) {
     throw new FaultlaneError({
@@ -66,9 +70,19 @@ export function exchangeHello(
     })
   }
   const pageCount = bytes / pageBytes
-  if (pageCount < 1 || pageCount > PAGES_MAX || !Number.isInteger(pageCount) || word(WELCOME.PAGE_BYTES) !== pageBytes) {
+  if (
+    pageCount < 1 ||
+    pageCount > PAGES_MAX ||
+    !Number.isInteger(pageCount) ||
+    word(WELCOME.PAGE_BYTES) !== pageBytes
+  ) {
     const got = `an image of ${bytes} bytes in pages of ${word(WELCOME.PAGE_BYTES)}`
-    throw new FaultlaneError({ code: 'PROTOCOL', peer, got, expected: `1 to ${PAGES_MAX} pages of ${pageBytes}` })
+    throw new FaultlaneError({
+      code: 'PROTOCOL',
+      peer,
+      got,
+      expected: `1 to ${PAGES_MAX} pages of ${pageBytes}`,
+    })
   }
   const pairs = word(WELCOME.EXTENT_PAIRS)
   let dataExtents: Uint32Array | null = null
@@ -82,7 +96,7 @@ export function exchangeHello(
       })
     }
     const buffer = new NativeBuffer(Math.max(8, pairs * 8))
-    receiveAll(fd, url, buffer, pairs * 8, deadline)
+    receiveAll(fd, url, buffer, 0, pairs * 8, deadline)
     dataExtents = new Uint32Array(buffer.u32.subarray(0, pairs * 2))
     if (!areExtents(dataExtents, pageCount)) {
       const expected = `ascending runs of pages below ${pageCount}`
@@ -105,9 +119,17 @@ function areExtents(pairs: Uint32Array, pageCount: number): boolean {
   return true
 }
 
-function receiveAll(fd: number, url: string, into: NativeBuffer, bytes: number, deadline: number): void {
+/** Fills `into` from byte `begin` to byte `bytes`. */
+function receiveAll(
+  fd: number,
+  url: string,
+  into: NativeBuffer,
+  begin: number,
+  bytes: number,
+  deadline: number,
+): void {
   const poll = new PollSet(1)
-  for (let got = 0; got < bytes; ) {
+  for (let got = begin; got < bytes; ) {
     const result = libc().recv(fd, into.address + got, bytes - got, MSG.DONTWAIT)
     if (result > 0) {
       got += result

@@ -110,7 +110,8 @@ export class TcpSource implements SourceAgent {
     const connections = this.#connections
     for (let i = 0; i < connections.length; i++) {
       const connection = connections[i] as Connection
-      this.#poll.set(SLOT_FIRST + i, connection.fd, connection.isSending ? POLL.IN | POLL.OUT : POLL.IN)
+      const wanted = connection.hasRoom ? POLL.IN : 0
+      this.#poll.set(SLOT_FIRST + i, connection.fd, connection.isSending ? wanted | POLL.OUT : wanted)
     }
     this.#poll.truncate(SLOT_FIRST + connections.length)
     if (this.#poll.wait(timeoutMs) === 0) {
