@@ -5,7 +5,7 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import { FaultlaneError } from '../errors.ts'
 import { allocateLazyMemory } from '../fault/lazy-layout.ts'
-import { LazyMemory } from '../fault/lazy-memory.ts'
+import type { LazyMemory } from '../fault/lazy-memory.ts'
 import { allocateBoard, Board } from '../lane/board.ts'
 import type { AgentEvent } from '../lane/demand-agent.ts'
 import { DEMAND_COUNTERS, PREFAULT_COUNTERS } from '../lane/stats.ts'
@@ -13,11 +13,14 @@ import { PAGE, PageTable } from '../memory/page-table.ts'
 import { EventFd } from '../native/event-fd.ts'
 import { Counters } from '../ring/counters.ts'
 import { LatencyHistogram } from '../ring/histogram.ts'
+import { joinLazyMemory, type LazyShare } from '../workers/lazy-join.ts'
 import type { LazyPlan, WorkerMessage } from '../workers/plans.ts'
 import { type RunningWorker, spawnWorker } from '../workers/spawn.ts'
 import { loadTransport } from '../workers/transports.ts'
 import type { WaitMode } from '../workers/wait.ts'
 import { resolveUrl } from './resolve-url.ts'
+
+export { joinLazyMemory, type LazyShare }
 
 /** Asking takes microseconds; a thread that takes longer has been ended. */
 const ASKING_MS_MAX = 100
@@ -27,6 +30,8 @@ export interface LazyOptions {
   readonly source: string
   readonly prefault?: 'off' | 'sequential'
   readonly wait?: WaitMode
+  /** S1: prefault unrestrained, to be compared with. The demand agent of a LazyMemory never shares its connection. */
+  readonly scheduling?: 'S1' | 'S2'
   /** How long a read may wait for one page, milliseconds. Default: 30,000. */
   readonly timeoutMs?: number
   readonly pageSize?: number
@@ -56,11 +61,6 @@ export interface OpenLazyMemory {
   close(): Promise<void>
 }
 
-/** See OpenLazyMemory.share. */
-export type LazyShare = Pick<LazyPlan, 'lazy' | 'board' | 'demandBellFd'> & {
-  readonly timeoutMs: number | undefined
-}
-
 /** Opens the whole image of a source as memory. Throws CONNECT_FAILED, PROTOCOL, VERSION_MISMATCH, BAD_ARGUMENT. */
 export async function openLazyMemory(options: LazyOptions): Promise<OpenLazyMemory> {
   const sourceUrl = await resolveUrl(options.source)
@@ -80,7 +80,7 @@ export async function openLazyMemory(options: LazyOptions): Promise<OpenLazyMemo
     transportModule: options.transport,
     pageBytes,
     wait: options.wait ?? 'adaptive',
-    scheduling: 'S2',
+    scheduling: options.scheduling ?? 'S2',
     prefault,
     pageCount,
     imageId,
@@ -146,14 +146,6 @@ export async function openLazyMemory(options: LazyOptions): Promise<OpenLazyMemo
       return closing
     },
   }
-}
-
-/** A reading end for the calling thread. Good until the memory is closed. */
-export function joinLazyMemory(share: LazyShare): LazyMemory {
-  const event = new EventFd(share.demandBellFd)
-  const agent = new Board(share.board).demandBell({ signal: () => event.signal(), sleep: () => {} })
-  const { timeoutMs } = share
-  return new LazyMemory(share.lazy, timeoutMs === undefined ? { agent } : { agent, timeoutMs })
 }
 
 /** MISSING where data may be, ZERO in holes; how many are missing. */

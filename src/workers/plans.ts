@@ -5,6 +5,7 @@ import type { BoardMemory } from '../lane/board.ts'
 import type { AgentEvent, LossPolicy } from '../lane/demand-agent.ts'
 import type { ImageDescription } from '../memory/image.ts'
 import type { SchedulingName } from '../prefault/schedulings.ts'
+import type { LazyShare } from './lazy-join.ts'
 import type { WaitMode } from './wait.ts'
 
 /** One client slot of a daemon: the memory that its two workers share, and where its pages come from. */
@@ -45,9 +46,31 @@ export interface ServePlan {
   readonly bellFd: number
 }
 
+/** One vCPU of a measured client: a thread that loads from memory which is not there yet, and times each first load. */
+export interface VcpuPlan {
+  /** Which of `vcpuCount` it is: it touches every vcpuCount-th page of the order. */
+  readonly index: number
+  readonly vcpuCount: number
+  readonly pageCount: number
+  /** Pages in the order of their touches. */
+  readonly order: Int32Array<SharedArrayBuffer>
+  /** Duration of each touch, by its place in the order. */
+  readonly touchNs: Float64Array<SharedArrayBuffer>
+  /** What a vCPU does between two touches, nanoseconds of its own time. */
+  readonly thinkNs: number
+  readonly control: Int32Array<SharedArrayBuffer>
+}
+
+/** Posted to a vCPU that is ready: the memory to touch, or that there will be none. */
+export type VcpuStart =
+  | { readonly kind: 'mapped'; readonly address: number; readonly bytes: number }
+  | { readonly kind: 'lazy'; readonly share: LazyShare }
+  | { readonly kind: 'none' }
+
 export type WorkerMessage =
   | { readonly kind: 'ready'; readonly url?: string }
   | { readonly kind: 'failed'; readonly failure: Failure }
   | { readonly kind: 'refused-peer'; readonly reason: string }
   | { readonly kind: 'agent'; readonly event: AgentEvent }
+  | { readonly kind: 'touched'; readonly elapsedMs: number }
   | { readonly kind: 'stopped' }

@@ -3,12 +3,14 @@ import { Worker } from 'node:worker_threads'
 import { FaultlaneError } from '../errors.ts'
 import type { WorkerMessage } from './plans.ts'
 
-export type Role = 'demand' | 'lazy' | 'prefault' | 'source'
+export type Role = 'demand' | 'lazy' | 'prefault' | 'source' | 'vcpu'
 
 export interface RunningWorker {
   readonly role: Role
   /** Resolves with what the worker says when it is ready; rejects when it fails before. */
   readonly ready: Promise<{ url?: string }>
+  /** Sends it plain data; for a worker that waits for it. */
+  post(message: unknown): void
   /** Resolves when its thread has ended. */
   readonly ended: Promise<void>
 }
@@ -51,5 +53,5 @@ export function spawnWorker(
   })
   ready.catch(() => {}) // Whoever waits sees it; a second listener is not needed.
   const ended = new Promise<void>((resolve) => worker.once('exit', () => resolve()))
-  return { role, ready, ended }
+  return { role, ready, ended, post: (message) => worker.postMessage(message) }
 }
