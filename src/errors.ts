@@ -42,6 +42,7 @@ export type Failure =
   | { readonly code: 'NO_USERFAULTFD'; readonly reason: string; readonly remedies: readonly string[] }
   | { readonly code: 'NATIVE_UNAVAILABLE'; readonly what: string; readonly reason: string }
   | { readonly code: 'WORKER_DIED'; readonly role: string; readonly reason: string }
+  | { readonly code: 'CHILD_FAILED'; readonly name: string; readonly reason: string }
 
 /**
  * The one error class we throw. Structured clone drops an error's class, name and fields, so threads
@@ -96,6 +97,8 @@ function explain(f: Failure): string {
       return `${f.what} is not available here: ${f.reason}`
     case 'WORKER_DIED':
       return `worker ${f.role} died: ${f.reason}`
+    case 'CHILD_FAILED':
+      return `${f.name} failed: ${f.reason}`
   }
 }
 

@@ -3,6 +3,7 @@
 import { Command, CommanderError } from 'commander'
 import { FaultlaneError } from '../errors.ts'
 import { addAttach } from './attach-command.ts'
+import { addDemo } from './demo-command.ts'
 import { addServe } from './serve-command.ts'
 import { say, surviveDeafReaders } from './signals.ts'
 
@@ -17,6 +18,7 @@ const program = new Command('faultlane')
   .showHelpAfterError('(see faultlane --help)')
 addServe(program)
 addAttach(program)
+addDemo(program)
 
 surviveDeafReaders()
 try {

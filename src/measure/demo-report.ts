@@ -1,0 +1,150 @@
+/** What the demo came to: the table, the sentence under it, and whether every byte was right. All from the figures. */
+import { cpus } from 'node:os'
+import { formatCount, formatUs, type TableLine, textTable, threeDigits } from '../report/text-table.ts'
+import {
+  type DemoResult,
+  type DemoRun,
+  PREFAULT_WAYS,
+  type PrefaultWay,
+  WORKLOADS,
+  type Workload,
+} from './demo.ts'
+
+export interface DemoRatios {
+  /** p50 and p99 of the stalls, and their sum, ÷ those of the same workload without prefault. */
+  readonly p50: number | null
+  readonly p99: number | null
+  readonly sum: number | null
+}
+
+export interface DemoReport extends DemoResult {
+  readonly image_bytes: number
+  readonly vcpus: number
+  readonly think_us: number
+  readonly wait: string
+  readonly node: string
+  readonly cpu: string
+  /** Each way to prefault ÷ prefault off, by workload. */
+  readonly ratios: Record<Workload, Record<Exclude<PrefaultWay, 'off'>, DemoRatios>>
+  readonly conclusion: string
+  /** Every page that came was compared with the pattern, byte by byte, and all were right. */
+  readonly every_byte_checked: boolean
+}
+
+export type DemoContext = Pick<DemoReport, 'image_bytes' | 'vcpus' | 'think_us' | 'wait' | 'node'>
+
+export function demoReport(result: DemoResult, context: DemoContext): DemoReport {
+  const ratios = Object.fromEntries(
+    WORKLOADS.map((workload) => {
+      const off = runOf(result, workload, 'off')
+      const against = (way: PrefaultWay) => ratiosOf(runOf(result, workload, way), off)
+      return [workload, { shared: against('shared'), 'own-lane': against('own-lane') }]
+    }),
+  ) as DemoReport['ratios']
+  return {
+    ...result,
+    ...context,
+    cpu: `${cpus().length} × ${cpus()[0]?.model.trim()}`,
+    ratios,
+    conclusion: conclusion(result, ratios),
+    every_byte_checked: result.runs.every(isChecked),
+  }
+}
+
+function runOf({ runs }: DemoResult, workload: Workload, prefault: PrefaultWay): DemoRun {
+  return runs.find((run) => run.workload === workload && run.prefault === prefault) as DemoRun
+}
+
+function ratiosOf(run: DemoRun, off: DemoRun): DemoRatios {
+  const ratio = (a: number, b: number) => (b > 0 ? Number((a / b).toFixed(3)) : null)
+  const [ours, theirs] = [run.stalls, off.stalls]
+  return {
+    p50: ratio(ours.p50_us, theirs.p50_us),
+    p99: ratio(ours.p99_us, theirs.p99_us),
+    sum: ratio(ours.sum_ms, theirs.sum_ms),
+  }
+}
+
+/** All that came was checked and right: the whole memory when it is complete, what was touched otherwise. */
+function isChecked(run: DemoRun): boolean {
+  const expected = run.all_here_ms === null ? run.pages_touched : run.pages_total
+  return run.pages_corrupt === 0 && run.pages_checked === expected
+}
+
+export function demoTable(report: DemoReport): string {
+  const naive =
+    report.over === 'lazy' ? 'on, a second connection, unrestrained' : 'on, same connection as demand (naive)'
+  const names: Record<PrefaultWay, string> = {
+    off: 'off',
+    shared: naive,
+    'own-lane': 'on, its own lane (Faultlane)',
+  }
+  const heading = ['prefault', 'stalls', 'p50', 'p99', 'max', 'sum', 'all memory here', 'pages sent ÷ unique']
+  const lines = WORKLOADS.flatMap((workload): TableLine[] => {
+    const [first] = report.runs.filter((run) => run.workload === workload)
+    const { pages_touched, pages_total } = first as DemoRun
+    const touched = pages_touched === pages_total ? 'all' : `${formatCount(pages_touched)} of the`
+    const rows = PREFAULT_WAYS.map((way) => {
+      const run = runOf(report, workload, way)
+      const { count, p50_us, p99_us, max_us, sum_ms } = run.stalls
+      const here =
+        run.all_here_ms === null
+          ? `never (${percent(run.pages_unique / run.pages_total)} came)`
+          : `after ${formatUs(run.all_here_ms * 1000)}`
+      const sent = run.pages_unique > 0 ? (run.pages_sent / run.pages_unique).toFixed(2) : '–'
+      const durations = [p50_us, p99_us, max_us, sum_ms * 1000].map(formatUs)
+      return [`  ${names[way]}`, formatCount(count), ...durations, here, sent]
+    })
+    return [`${workload} touches: ${touched} ${formatCount(pages_total)} pages`, ...rows]
+  })
+  return textTable(heading, lines)
+}
+
+export function demoPreface(report: DemoReport): string {
+  const { image_bytes, vcpus, think_us, over, refusal, cpu, node, wait } = report
+  const how =
+    over === 'lazy'
+      ? 'LazyMemory, no userfaultfd: reads of the client that stand still'
+      : `real page faults (userfaultfd, ${over === 'user-mode-only' ? 'user-mode only: no privilege needed' : over})`
+  return [
+    `A client starts here while its ${image_bytes / 2 ** 20} MiB of memory are still in a source process; it touches pages that are not here`,
+    `yet, and stands still (stalls) until they come over TCP. ${vcpus} vCPU thread${vcpus === 1 ? '' : 's'}, ${think_us} µs between touches; ${how}.`,
+    ...(refusal === undefined ? [] : [`Not over userfaultfd: ${refusal}.`]),
+    `Loopback, wait ${wait}, ${cpu}, Node ${node}.`,
+  ].join('\n')
+}
+
+export function demoVerdict(report: DemoReport): string {
+  const checked = report.runs.reduce((sum, run) => sum + run.pages_checked, 0)
+  const corrupt = report.runs.reduce((sum, run) => sum + run.pages_corrupt, 0)
+  const bytes = report.every_byte_checked
+    ? `Every byte was checked: ${formatCount(checked)} pages, none wrong.`
+    : `WRONG: of ${formatCount(checked)} pages checked ${formatCount(corrupt)} held wrong bytes, or pages that came were not checked.`
+  return `${report.conclusion}\n${bytes}`
+}
+
+/** One sentence, made from the figures, whichever way they point. */
+function conclusion(result: DemoResult, ratios: DemoReport['ratios']): string {
+  const { shared, 'own-lane': own } = ratios.random
+  const off = runOf(result, 'random', 'off')
+  const lane = runOf(result, 'random', 'own-lane')
+  const naive = result.over === 'lazy' ? 'without restraint' : 'on the demand connection'
+  const times = (ratio: number | null) => (ratio === null ? 'no multiple' : `${threeDigits(ratio)} ×`)
+  const stood = `the threads stood still for ${formatUs(lane.stalls.sum_ms * 1000)} in all instead of ${formatUs(off.stalls.sum_ms * 1000)}`
+  const here =
+    lane.all_here_ms === null
+      ? 'memory was never complete'
+      : `all memory was here after ${formatUs(lane.all_here_ms * 1000)}`
+  const isBetter = (own.p99 ?? Infinity) < (shared.p99 ?? 0) && (own.p50 ?? Infinity) <= (shared.p50 ?? 0)
+  const claim = isBetter
+    ? 'Prefault need not delay the faults that it runs beside'
+    : 'This run does not show that a lane of its own keeps prefault out of the way of faults'
+  return (
+    `${claim}: with random touches a stall was ${times(shared.p50)} (p50) and ${times(shared.p99)} (p99) as long as without prefault ` +
+    `when prefault ran ${naive}, and ${times(own.p50)} and ${times(own.p99)} when it had a lane of its own; there ${stood}, and ${here}.`
+  )
+}
+
+function percent(share: number): string {
+  return `${(share * 100).toFixed(0)} %`
+}
