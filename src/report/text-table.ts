@@ -24,15 +24,16 @@ export function textTable(heading: readonly string[], lines: readonly TableLine[
 
 /** 1234.5 µs → `1.23 ms`: three digits and the unit that fits. */
 export function formatUs(us: number): string {
-  if (us < 1000) return `${threeDigits(us)} µs`
-  if (us < 1e6) return `${threeDigits(us / 1000)} ms`
+  // 999.5 would be written as 1000: it takes the next unit.
+  if (us < 999.5) return `${threeDigits(us)} µs`
+  if (us < 999_500) return `${threeDigits(us / 1000)} ms`
   return `${threeDigits(us / 1e6)} s`
 }
 
-/** 0.987, 12.3, 456: never an exponent. */
+/** 0.98, 12.3, 456: never an exponent. */
 export function threeDigits(value: number): string {
-  if (value >= 100) return value.toFixed(0)
-  if (value >= 10) return value.toFixed(1)
+  if (value >= 99.95) return value.toFixed(0)
+  if (value >= 9.995) return value.toFixed(1)
   return value.toFixed(2)
 }
 
