@@ -99,6 +99,14 @@ export class MeasuredClient {
     }
   }
 
+  /** For whoever reports no corrupt pages: throws when there are any. */
+  expectNoneCorrupt(): void {
+    const { checkedPages, corruptPages } = this.figures()
+    if (corruptPages === 0) return
+    const reason = `${corruptPages} of ${checkedPages} pages held wrong bytes`
+    throw new FaultlaneError({ code: 'CHILD_FAILED', name: 'the client', reason })
+  }
+
   /** Touches so far: for whoever shows progress. */
   touched(): number {
     return this.#sum(VCPU_CONTROL.TOUCHED)
