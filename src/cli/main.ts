@@ -3,6 +3,7 @@
 import { Command, CommanderError } from 'commander'
 import { FaultlaneError } from '../errors.ts'
 import { addAttach } from './attach-command.ts'
+import { addBench } from './bench-command.ts'
 import { addDemo } from './demo-command.ts'
 import { addServe } from './serve-command.ts'
 import { say, surviveDeafReaders } from './signals.ts'
@@ -19,6 +20,7 @@ const program = new Command('faultlane')
 addServe(program)
 addAttach(program)
 addDemo(program)
+addBench(program)
 
 surviveDeafReaders()
 try {

@@ -1,0 +1,130 @@
+import { spawnSync } from 'node:child_process'
+import { readdirSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { fileURLToPath } from 'node:url'
+import { describe, expect, it } from 'vitest'
+import type { DemoReport } from '../../src/measure/demo-report.ts'
+import type { FaultBenchReport } from '../../src/measure/fault-bench-report.ts'
+import { compilerOrSkipLoudly, userfaultfdOrSkipLoudly } from '../need.ts'
+
+const main = fileURLToPath(new URL('../../dist/cli/main.js', import.meta.url))
+
+function faultlane(args: string[], env: NodeJS.ProcessEnv = process.env) {
+  return spawnSync(process.execPath, [main, ...args], { encoding: 'utf8', env, timeout: 100_000 })
+}
+
+function leftBehind(): string[] {
+  return readdirSync(tmpdir()).filter((name) => /^faultlane-(pagebase-)?\w{6}$/.test(name))
+}
+
+function expectWhole(report: DemoReport, pages: number): void {
+  expect(report.every_byte_checked).toBe(true)
+  expect(report.runs.map(({ workload, prefault }) => `${workload} ${prefault}`)).toEqual([
+    'random off',
+    'random shared',
+    'random own-lane',
+    'sequential off',
+    'sequential shared',
+    'sequential own-lane',
+  ])
+  for (const run of report.runs) {
+    const isPartial = run.workload === 'random' && run.prefault === 'off'
+    const here = isPartial ? run.pages_touched : pages
+    expect(run).toMatchObject({
+      pages_total: pages,
+      pages_checked: here,
+      pages_corrupt: 0,
+      pages_unique: here,
+    })
+    expect(run.pages_sent).toBe(here)
+    if (isPartial) expect(run.all_here_ms).toBeNull()
+    else expect(run.all_here_ms).toBeGreaterThan(0)
+    if (run.prefault === 'off') expect(run.stalls.count).toBe(run.pages_touched)
+  }
+  for (const workload of [report.ratios.random, report.ratios.sequential]) {
+    for (const { p50, p99, sum } of Object.values(workload)) {
+      for (const ratio of [p50, p99, sum]) expect(ratio).toBeGreaterThan(0)
+    }
+  }
+}
+
+describe('faultlane demo', () => {
+  it.skipIf(!userfaultfdOrSkipLoudly())(
+    'brings all memory here in every run, every byte checked',
+    () => {
+      const before = leftBehind()
+      const { status, stdout, stderr } = faultlane(['demo', '--quick', '--json', '-'])
+      expect(stderr).toContain('none wrong')
+      expect(status).toBe(0)
+      const report = JSON.parse(stdout) as DemoReport
+      expect(report.over).not.toBe('lazy')
+      expectWhole(report, 16_384)
+      expect(stderr).toContain(report.conclusion)
+      expect(leftBehind()).toEqual(before)
+    },
+    60_000,
+  )
+
+  it('does the same over LazyMemory', () => {
+    const { status, stdout } = faultlane(['demo', '--size', '16MiB', '--over', 'lazy', '--json', '-'])
+    expect(status).toBe(0)
+    expectWhole(JSON.parse(stdout) as DemoReport, 4096)
+  }, 60_000)
+
+  it('says what is wrong with a size', () => {
+    const { status, stderr } = faultlane(['demo', '--size', '5000'])
+    expect(stderr).toMatch(/5000/)
+    expect(stderr).not.toMatch(/\n\s+at /)
+    expect(status).not.toBe(0)
+  })
+})
+
+describe.skipIf(!userfaultfdOrSkipLoudly())('faultlane bench fault', () => {
+  const smoke = ['bench', 'fault', '--size', '4MiB', '--touches', '300', '--rounds', '1', '--json', '-']
+
+  it('measures Faultlane alone where there is no compiler, and says so', () => {
+    const { status, stdout } = faultlane([...smoke, '--wait', 'block'], {
+      ...process.env,
+      PATH: '/nonexistent',
+    })
+    expect(status).toBe(0)
+    const report = JSON.parse(stdout) as FaultBenchReport
+    expect(report.without_c).toBe('there is no C compiler (cc) on PATH')
+    expect(report.stalls).toHaveLength(1)
+    expect(report.stalls[0]).toMatchObject({ ends: 'faultlane', client: 'faultlane', wait: 'block' })
+    expect(report.stalls[0]!.median).toMatchObject({ touches: 300, count: 300 })
+    expect(report.prefault_mb_per_s).toMatchObject({ pagebase: null })
+    expect(report.prefault_mb_per_s!.raw_tcp).toBeGreaterThan(0)
+  }, 60_000)
+
+  it.skipIf(!compilerOrSkipLoudly())(
+    'takes turns with the reference programs where there is one',
+    () => {
+      const before = leftBehind()
+      const { status, stdout } = faultlane([
+        ...smoke,
+        '--wait',
+        'adaptive,block',
+        '--order',
+        'zipf',
+        '--threads',
+        '3',
+      ])
+      expect(status).toBe(0)
+      const report = JSON.parse(stdout) as FaultBenchReport
+      expect(report.without_c).toBeNull()
+      expect(report.stalls.map(({ ends, client, wait }) => `${ends} ${client} ${wait}`)).toEqual([
+        'pagebase pagebase block',
+        'faultlane pagebase adaptive',
+        'faultlane faultlane adaptive',
+        'faultlane pagebase block',
+        'faultlane faultlane block',
+      ])
+      for (const { value } of report.measures) expect(value).toBeGreaterThan(0)
+      expect(report.measures.map(({ name }) => name)).toContain('stall p50, adaptive ÷ pagebase block')
+      expect(report.measures.map(({ name }) => name)).toContain('prefault rate ÷ pagebase --prefault')
+      expect(leftBehind()).toEqual(before)
+    },
+    60_000,
+  )
+})
