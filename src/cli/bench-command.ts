@@ -1,15 +1,15 @@
 import { type Command, InvalidArgumentError, Option } from 'commander'
-import { stopAll } from '../measure/child.ts'
 import { runFaultBench } from '../measure/fault-bench.ts'
 import { faultBenchReport, faultBenchText } from '../measure/fault-bench-report.ts'
 import { runStreamSink, runStreamSource } from '../measure/raw-stream.ts'
 import { TOUCH_ORDERS, type TouchOrder } from '../measure/touch-order.ts'
 import { WAIT_MODES, type WaitMode } from '../workers/wait.ts'
+import { interruptible } from './interruptible.ts'
 import { writeJson } from './json-output.ts'
 import { thisProgram } from './program.ts'
 import { Progress } from './progress.ts'
-import { onceStopped, say } from './signals.ts'
-import { parseCount, parseDuration, parseSize } from './values.ts'
+import { say } from './signals.ts'
+import { parseCount, parseDuration, parseMebibytes } from './values.ts'
 
 interface FaultFlags {
   size: number
@@ -45,7 +45,7 @@ export function addBench(program: Command): void {
     ])
     .option('--no-rate', 'leave the rate of prefault out')
     .option('--json <file>', 'write all figures as JSON, - for standard output')
-    .action(runFault)
+    .action((flags) => interruptible(() => runFault(flags)))
   // The two ends of the raw stream, which `bench fault` starts as processes.
   bench.command('stream-source <bytes>', { hidden: true }).action((bytes: string) => {
     runStreamSource(Number(bytes), (url) => say(`ready ${url}`))
@@ -56,10 +56,6 @@ export function addBench(program: Command): void {
 }
 
 async function runFault(flags: FaultFlags): Promise<void> {
-  onceStopped(async () => {
-    await stopAll()
-    process.exit(130)
-  })
   const progress = new Progress()
   const options = {
     faultlane: thisProgram(),
@@ -83,14 +79,7 @@ async function runFault(flags: FaultFlags): Promise<void> {
     if (flags.json !== undefined && !writeJson(flags.json, report)) process.exitCode = 1
   } finally {
     progress.end()
-    await stopAll()
   }
-}
-
-function parseMebibytes(text: string): number {
-  const bytes = parseSize(text)
-  if (bytes % 2 ** 20 !== 0) throw new InvalidArgumentError('expected whole MiB, like 256MiB.')
-  return bytes
 }
 
 function parseWaits(text: string): WaitMode[] {

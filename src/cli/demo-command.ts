@@ -1,13 +1,12 @@
 import { type Command, Option } from 'commander'
-import { stopAll } from '../measure/child.ts'
 import { runDemo } from '../measure/demo.ts'
 import { demoPreface, demoReport, demoTable, demoVerdict } from '../measure/demo-report.ts'
 import { WAIT_MODES, type WaitMode } from '../workers/wait.ts'
+import { interruptible } from './interruptible.ts'
 import { writeJson } from './json-output.ts'
 import { thisProgram } from './program.ts'
 import { Progress } from './progress.ts'
-import { onceStopped } from './signals.ts'
-import { parseCount, parseDuration, parseSize } from './values.ts'
+import { parseCount, parseDuration, parseMebibytes } from './values.ts'
 
 interface Flags {
   size: number
@@ -25,7 +24,7 @@ export function addDemo(program: Command): void {
   program
     .command('demo')
     .description('the whole thing on this machine: two workloads, three ways to prefault, one table')
-    .option('--size <size>', 'memory of the client', parseSize, 256 * 2 ** 20)
+    .option('--size <size>', 'memory of the client, whole MiB', parseMebibytes, 256 * 2 ** 20)
     .option('--quick', 'a smaller memory: 64MiB', false)
     .option('--vcpus <count>', 'threads of the client that fault', parseCount, 2)
     .option('--think <duration>', 'what a vCPU does between two touches', parseDuration, 20_000)
@@ -41,14 +40,10 @@ export function addDemo(program: Command): void {
         .default('auto'),
     )
     .option('--json <file>', 'write what the table shows as JSON, - for standard output')
-    .action(run)
+    .action((flags) => interruptible(() => run(flags)))
 }
 
 async function run(flags: Flags): Promise<void> {
-  onceStopped(async () => {
-    await stopAll()
-    process.exit(130)
-  })
   const bytes = flags.quick ? QUICK_BYTES : flags.size
   const progress = new Progress()
   try {
@@ -77,6 +72,5 @@ async function run(flags: Flags): Promise<void> {
     process.exitCode = report.every_byte_checked && isWritten ? 0 : 1
   } finally {
     progress.end()
-    await stopAll()
   }
 }

@@ -32,6 +32,13 @@ export function parsePageSize(text: string): number {
   return bytes
 }
 
+/** `256MiB` → bytes, for what is made of whole MiB. */
+export function parseMebibytes(text: string): number {
+  const bytes = parseSize(text)
+  if (bytes % 2 ** 20 !== 0) throw new InvalidArgumentError('expected whole MiB, like 256MiB.')
+  return bytes
+}
+
 const DURATION_UNITS: Record<string, number> = { ns: 1, us: 1e3, ms: 1e6, s: 1e9 }
 
 /** `50us` → nanoseconds. */

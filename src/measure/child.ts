@@ -4,6 +4,9 @@
  */
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
+import { mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { FaultlaneError } from '../errors.ts'
 
@@ -13,7 +16,7 @@ export interface Program {
   readonly args: readonly string[]
 }
 
-/** Making 16 GiB of synthetic image takes about this long. */
+/** A guess: a large synthetic image takes its time. */
 const READY_MS_MAX = 60_000
 /** From SIGTERM to SIGKILL. Our own processes are gone in less than one second. */
 const STOP_MS_MAX = 3000
@@ -21,6 +24,8 @@ const STOP_MS_MAX = 3000
 const TAIL_LINES = 5
 
 const running = new Set<Child>()
+/** After stopAll() nothing is started any more: what still runs is on its way out. */
+let isStopping = false
 
 export class Child {
   readonly name: string
@@ -35,6 +40,8 @@ export class Child {
   #said: string[] = []
 
   constructor(name: string, program: Program, args: readonly string[]) {
+    if (isStopping)
+      throw new FaultlaneError({ code: 'CHILD_FAILED', name, reason: 'it was not started: we are stopping' })
     this.name = name
     this.#process = spawn(program.command, [...program.args, ...args], { stdio: ['ignore', 'pipe', 'pipe'] })
     running.add(this)
@@ -133,7 +140,23 @@ export class Child {
   }
 }
 
-/** Ends every process that was started here and still runs. */
+const folders = new Set<string>()
+
+/** A temporary folder for sockets and programs; removed by removeFolder(), or by stopAll() at the latest. */
+export function makeFolder(name: string): string {
+  const folder = mkdtempSync(join(tmpdir(), `${name}-`))
+  folders.add(folder)
+  return folder
+}
+
+export function removeFolder(folder: string): void {
+  rmSync(folder, { recursive: true, force: true })
+  folders.delete(folder)
+}
+
+/** Ends every process that was started here and still runs, and removes every folder that was made here. */
 export async function stopAll(): Promise<void> {
+  isStopping = true
   await Promise.all([...running].map((child) => child.stop()))
+  for (const folder of folders) removeFolder(folder)
 }

@@ -1,9 +1,7 @@
 /** A source and destinations as processes of this machine, and what a destination says about each client. */
-import { mkdtempSync, rmSync } from 'node:fs'
-import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { AttachReport } from '../report/attach-report.ts'
-import { Child, type Program } from './child.ts'
+import { Child, makeFolder, type Program, removeFolder } from './child.ts'
 
 /** From the last touch to the last page and the report; a slow link may take its time. */
 const REPORT_MS_MAX = 60_000
@@ -37,7 +35,7 @@ export class DestinationProcess {
   }
 
   static async start(faultlane: Program, flags: readonly string[]): Promise<DestinationProcess> {
-    const folder = mkdtempSync(join(tmpdir(), 'faultlane-'))
+    const folder = makeFolder('faultlane')
     const child = new Child('the destination (faultlane attach)', faultlane, [
       ...['attach', '--socket', join(folder, 'uffd'), '--keep', '--json', '-', ...flags],
     ])
@@ -63,6 +61,6 @@ export class DestinationProcess {
 
   async stop(): Promise<void> {
     await this.#child.stop()
-    rmSync(this.#folder, { recursive: true, force: true })
+    removeFolder(this.#folder)
   }
 }

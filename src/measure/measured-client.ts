@@ -34,11 +34,19 @@ export interface ClientFigures {
 
 const PAGE_BYTES = 4096
 
+const open = new Set<MeasuredClient>()
+
+/** Frees the threads of every client: whoever waits for one of them comes back, with a failure or with wrong bytes. */
+export function freeAllClients(): void {
+  for (const client of open) client.free()
+}
+
 export class MeasuredClient {
   readonly #options: ClientOptions
   readonly #control: Int32Array<SharedArrayBuffer>
   readonly #touchNs: Float64Array<SharedArrayBuffer>
   #client: FaultClient | undefined
+  #lazy: OpenLazyMemory | undefined
   readonly #vcpus: RunningWorker[] = []
   readonly #touchedMs: number[] = []
   #failure: FaultlaneError | undefined
@@ -47,6 +55,7 @@ export class MeasuredClient {
 
   private constructor(options: ClientOptions) {
     this.#options = options
+    open.add(this)
     const words = VCPU_CONTROL.FIRST + options.vcpus * VCPU_CONTROL.WORDS_PER_VCPU
     this.#control = new Int32Array(new SharedArrayBuffer(4 * words))
     this.#touchNs = new Float64Array(new SharedArrayBuffer(8 * options.order.length))
@@ -68,6 +77,7 @@ export class MeasuredClient {
   async touch(memory: ClientMemory): Promise<void> {
     const { bytes, vcpus } = this.#options
     let start: VcpuStart
+    if ('lazy' in memory) this.#lazy = memory.lazy
     if ('lazy' in memory) start = { kind: 'lazy', share: memory.lazy.share }
     else {
       this.#client = new FaultClient({ bytes, ...memory })
@@ -116,11 +126,17 @@ export class MeasuredClient {
   async close(): Promise<void> {
     this.#enter(VCPU_PHASE.END)
     if (!this.#isStarted) for (const vcpu of this.#vcpus) vcpu.post({ kind: 'none' } satisfies VcpuStart)
-    // A thread that stands in a fault which nobody answers any more can only be freed by the kernel.
-    if (this.#client && this.#isStarted && this.#touchedMs.length < this.#vcpus.length)
-      this.#freeStanding(this.#client)
+    this.free()
     await Promise.all(this.#vcpus.map((vcpu) => vcpu.ended))
     this.#client?.close()
+    open.delete(this)
+  }
+
+  /** Frees threads that stand at a page which nobody brings any more: only the kernel, or the memory's end, can. */
+  free(): void {
+    if (!this.#isStarted || this.#touchedMs.length === this.#vcpus.length) return
+    if (this.#client) this.#unregister(this.#client)
+    this.#lazy?.memory.close()
   }
 
   async #startVcpus(): Promise<void> {
@@ -151,7 +167,7 @@ export class MeasuredClient {
     Atomics.notify(this.#control, VCPU_CONTROL.PHASE)
   }
 
-  #freeStanding({ userfaultfd, address, bytes }: FaultClient): void {
+  #unregister({ userfaultfd, address, bytes }: FaultClient): void {
     const hi = Math.floor(address / 2 ** 32)
     new Userfaultfd(userfaultfd.fd).unregister(hi, address % 2 ** 32, bytes)
   }

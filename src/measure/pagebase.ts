@@ -3,14 +3,13 @@
  * compiler, run as processes. Never needed: without `cc` a bench measures Faultlane alone and says so.
  */
 import { execFile } from 'node:child_process'
-import { existsSync, mkdtempSync, rmSync } from 'node:fs'
+import { existsSync } from 'node:fs'
 import { createServer } from 'node:net'
-import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
 import { FaultlaneError } from '../errors.ts'
-import { Child, type Program } from './child.ts'
+import { Child, makeFolder, type Program, removeFolder } from './child.ts'
 import type { TouchOrder } from './touch-order.ts'
 
 const SOURCE_FILE = fileURLToPath(new URL('../../bench/baselines/pagebase.c', import.meta.url))
@@ -61,13 +60,13 @@ export class Pagebase {
   /** Compiles it; the reason, where that cannot be. */
   static async build(): Promise<Pagebase | string> {
     if (!existsSync(SOURCE_FILE)) return `${SOURCE_FILE} is not there`
-    const folder = mkdtempSync(join(tmpdir(), 'faultlane-pagebase-'))
+    const folder = makeFolder('faultlane-pagebase')
     const args = ['-O2', '-w', '-o', join(folder, 'pagebase'), SOURCE_FILE, '-lpthread', '-lm']
     try {
       await promisify(execFile)('cc', args)
       return new Pagebase(folder)
     } catch (error) {
-      rmSync(folder, { recursive: true, force: true })
+      removeFolder(folder)
       const isMissing = (error as NodeJS.ErrnoException).code === 'ENOENT'
       return isMissing ? 'there is no C compiler (cc) on PATH' : `cc failed: ${(error as Error).message}`
     }
@@ -141,7 +140,7 @@ export class Pagebase {
   }
 
   remove(): void {
-    rmSync(this.#folder, { recursive: true, force: true })
+    removeFolder(this.#folder)
   }
 }
 

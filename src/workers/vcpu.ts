@@ -29,7 +29,7 @@ export const VCPU_PHASE = { TOUCH: 0, SWEEP: 1, END: 2 } as const
 const SLEEP_NS_MIN = 100_000
 /** A wait for the next phase ends by itself: a thread asleep cannot be terminated. */
 const PHASE_WAIT_MS = 100
-/** Touches of scratch memory before the first that counts: enough for the loops to be compiled, about 50 ms. */
+/** Touches of scratch memory before the first that counts: a guess, well beyond what the compiler waits for. */
 const WARM_UP_TOUCHES = 6000
 const WARM_UP_PAGES = 64
 

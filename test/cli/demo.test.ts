@@ -1,20 +1,26 @@
-import { spawnSync } from 'node:child_process'
-import { readdirSync } from 'node:fs'
+import { spawn, spawnSync } from 'node:child_process'
+import { once } from 'node:events'
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { describe, expect, it } from 'vitest'
+import { afterAll, describe, expect, it } from 'vitest'
 import type { DemoReport } from '../../src/measure/demo-report.ts'
 import type { FaultBenchReport } from '../../src/measure/fault-bench-report.ts'
 import { compilerOrSkipLoudly, userfaultfdOrSkipLoudly } from '../need.ts'
 
 const main = fileURLToPath(new URL('../../dist/cli/main.js', import.meta.url))
 
-function faultlane(args: string[], env: NodeJS.ProcessEnv = process.env) {
-  return spawnSync(process.execPath, [main, ...args], { encoding: 'utf8', env, timeout: 100_000 })
-}
+/** Of these runs alone, so that what they leave behind can be told from others'. */
+const folder = mkdtempSync(join(tmpdir(), 'demo-'))
+afterAll(() => rmSync(folder, { recursive: true, force: true }))
 
-function leftBehind(): string[] {
-  return readdirSync(tmpdir()).filter((name) => /^faultlane-(pagebase-)?\w{6}$/.test(name))
+function faultlane(args: string[], env: NodeJS.ProcessEnv = {}) {
+  return spawnSync(process.execPath, [main, ...args], {
+    encoding: 'utf8',
+    env: { ...process.env, TMPDIR: folder, ...env },
+    timeout: 100_000,
+  })
 }
 
 function expectWhole(report: DemoReport, pages: number): void {
@@ -52,7 +58,6 @@ describe('faultlane demo', () => {
   it.skipIf(!userfaultfdOrSkipLoudly())(
     'brings all memory here in every run, every byte checked',
     () => {
-      const before = leftBehind()
       const { status, stdout, stderr } = faultlane(['demo', '--quick', '--json', '-'])
       expect(stderr).toContain('none wrong')
       expect(status).toBe(0)
@@ -60,7 +65,7 @@ describe('faultlane demo', () => {
       expect(report.over).not.toBe('lazy')
       expectWhole(report, 16_384)
       expect(stderr).toContain(report.conclusion)
-      expect(leftBehind()).toEqual(before)
+      expect(readdirSync(folder)).toEqual([])
     },
     60_000,
   )
@@ -71,11 +76,34 @@ describe('faultlane demo', () => {
     expectWhole(JSON.parse(stdout) as DemoReport, 4096)
   }, 60_000)
 
+  it.each(['auto', 'lazy'])(
+    'stops when it is told to, over %s, and takes its processes and folders with it',
+    async (over) => {
+      const env = { ...process.env, TMPDIR: folder }
+      const args = [main, 'demo', '--size', '512MiB', '--over', over]
+      const demo = spawn(process.execPath, args, { env, stdio: ['ignore', 'ignore', 'pipe'] })
+      const ended = once(demo, 'exit')
+      let said = ''
+      demo.stderr.on('data', (text) => {
+        said += text
+      })
+      // In the midst of faults.
+      await expect.poll(() => said, { timeout: 20_000 }).toContain('random touches')
+      const children = readFileSync(`/proc/${demo.pid}/task/${demo.pid}/children`, 'utf8').trim().split(' ')
+      expect(children).toHaveLength(over === 'lazy' ? 1 : 2)
+      demo.kill('SIGTERM')
+      expect(await ended).toEqual([130, null])
+      for (const pid of children) expect(existsSync(`/proc/${pid}`)).toBe(false)
+      expect(readdirSync(folder)).toEqual([])
+      expect(said).not.toMatch(/\n\s+at /)
+    },
+    60_000,
+  )
+
   it('says what is wrong with a size', () => {
     const { status, stderr } = faultlane(['demo', '--size', '5000'])
-    expect(stderr).toMatch(/5000/)
-    expect(stderr).not.toMatch(/\n\s+at /)
-    expect(status).not.toBe(0)
+    expect(stderr).toMatch(/--size.*'5000'.*whole MiB/s)
+    expect(status).toBe(2)
   })
 })
 
@@ -100,7 +128,6 @@ describe.skipIf(!userfaultfdOrSkipLoudly())('faultlane bench fault', () => {
   it.skipIf(!compilerOrSkipLoudly())(
     'takes turns with the reference programs where there is one',
     () => {
-      const before = leftBehind()
       const { status, stdout } = faultlane([
         ...smoke,
         '--wait',
@@ -123,7 +150,7 @@ describe.skipIf(!userfaultfdOrSkipLoudly())('faultlane bench fault', () => {
       for (const { value } of report.measures) expect(value).toBeGreaterThan(0)
       expect(report.measures.map(({ name }) => name)).toContain('stall p50, adaptive ÷ pagebase block')
       expect(report.measures.map(({ name }) => name)).toContain('prefault rate ÷ pagebase --prefault')
-      expect(leftBehind()).toEqual(before)
+      expect(readdirSync(folder)).toEqual([])
     },
     60_000,
   )

@@ -1,0 +1,23 @@
+/** Runs a measurement so that a signal ends it in order: threads freed, processes stopped, folders removed. */
+import { stopAll } from '../measure/child.ts'
+import { freeAllClients } from '../measure/measured-client.ts'
+import { onceStopped } from './signals.ts'
+
+const EXIT_INTERRUPTED = 130
+
+export async function interruptible(work: () => Promise<void>): Promise<void> {
+  let isStopped = false
+  onceStopped(async () => {
+    isStopped = true
+    freeAllClients()
+    await stopAll() // The work finds its processes gone, and unwinds.
+  })
+  try {
+    await work()
+  } catch (error) {
+    if (!isStopped) throw error
+  } finally {
+    await stopAll()
+  }
+  if (isStopped) process.exitCode = EXIT_INTERRUPTED
+}
