@@ -76,7 +76,7 @@ async function runFault(flags: FaultFlags): Promise<void> {
     const text = `${faultBenchText(report)}\n`
     if (flags.json === '-') process.stderr.write(text)
     else process.stdout.write(text)
-    if (flags.json !== undefined && !writeJson(flags.json, report)) process.exitCode = 1
+    if (flags.json !== undefined && !(await writeJson(flags.json, report))) process.exitCode = 1
   } finally {
     progress.end()
   }

@@ -68,7 +68,7 @@ async function run(flags: Flags): Promise<void> {
     // With the JSON on standard output the table goes where people read, too.
     if (flags.json === '-') process.stderr.write(text)
     else process.stdout.write(text)
-    const isWritten = flags.json === undefined || writeJson(flags.json, report)
+    const isWritten = flags.json === undefined || (await writeJson(flags.json, report))
     process.exitCode = report.every_byte_checked && isWritten ? 0 : 1
   } finally {
     progress.end()

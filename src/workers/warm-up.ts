@@ -131,8 +131,8 @@ export function warmUpDemand(clock: Clock): void {
     onQuiet: () => {},
   })
   const uffd = new Userfaultfd(fd)
-  const { words, index } = board.readingWord
-  lane.begin(new UffdFaults(uffd, board.regions, words, index), new UffdPlacer(uffd, board.regions))
+  const faults = new UffdFaults(uffd, board.regions, board.readingWord, board.placingWord)
+  lane.begin(faults, new UffdPlacer(uffd, board.regions))
   for (let round = 0; round < ROUNDS; round++) {
     table.reset(0, PAGES, PAGE.MISSING)
     libc().madvise(address, bytes, MADV.DONTNEED)
