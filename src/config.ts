@@ -13,7 +13,7 @@ export const PREFAULT_READ_PAGES_MAX = 16
 export const DEMAND_CREDITS = 256
 
 /** Reads in flight on a prefault channel; the window bounds the bytes, this bounds the table. */
-export const PREFAULT_CREDITS = 64
+export const PREFAULT_CREDITS = 512
 
 /** Requests of one destination that the source takes in one turn, so that a heavy one cannot starve a light one. */
 export const REQUESTS_PER_TURN_MAX = 16
@@ -24,5 +24,5 @@ export const PARK_MS_MAX = 100
 /** Opening a connection, handshake included. */
 export const CONNECT_TIMEOUT_MS = 5000
 
-/** Niceness of the prefault thread: a tenth of the weight of a demand thread or a vCPU, not nothing. */
-export const PREFAULT_NICE = 10
+/** Niceness of the prefault thread: a third of the weight of a demand thread or a vCPU. At 10 it starves on two busy processors. */
+export const PREFAULT_NICE = 5

@@ -16,7 +16,7 @@ import { Deferred } from './deferred.ts'
 import type { PrefaultCounter } from './stats.ts'
 
 const COMPLETIONS_PER_TURN_MAX = 4
-const READS_PER_TURN_MAX = 4
+const READS_PER_TURN_MAX = 16
 const DEFERRED_PAGES = 256
 /** About 10 µs of looking whether the demand agent is still reading events. */
 const READING_LOOKS_MAX = 1000
@@ -57,6 +57,8 @@ export class PrefaultLane implements CompletionSink {
   #bytesInFlight = 0
   #bytesShown = 0
   #scannedInVain = 0
+  /** Up to when the time with reads in flight has been counted. */
+  #activeUntilNs = 0
 
   constructor(channel: Channel, parts: PrefaultLaneParts) {
     this.#channel = channel
@@ -114,6 +116,7 @@ export class PrefaultLane implements CompletionSink {
     const hints = this.#parts.hints
     for (let at = hints.peek(); at !== NO_RECORD; at = hints.peek()) {
       this.#parts.policy.onFault(hints.words[at] as number)
+      this.#parts.window.onDemand(this.#parts.clock.nowNs())
       hints.release()
       this.#scannedInVain = 0
     }
@@ -137,7 +140,7 @@ export class PrefaultLane implements CompletionSink {
       const nowNs = clock.nowNs()
       // Prefault lives in the gaps: one thread stopped on a page outranks any number of guesses.
       const free = window.bytes(board.pending(), nowNs) - this.#bytesInFlight
-      const pages = Math.min(this.#readPagesMax, Math.floor(free / this.#pageBytes))
+      const pages = Math.min(window.readPages(this.#readPagesMax, nowNs), Math.floor(free / this.#pageBytes))
       if (pages < 1) {
         this.#parts.counters.add(this.#count.gated, 1)
         break
@@ -176,6 +179,7 @@ export class PrefaultLane implements CompletionSink {
       for (let page = first; page < first + pages; page++) this.#giveBack(page)
       return false
     }
+    if (this.readsInFlight === 0) this.#activeUntilNs = nowNs
     this.#freeWorkCount--
     this.#workFirst[workId] = first
     this.#workPages[workId] = pages
@@ -193,6 +197,9 @@ export class PrefaultLane implements CompletionSink {
       const nowNs = this.#parts.clock.nowNs()
       this.#freeWork[this.#freeWorkCount++] = workId
       this.#bytesInFlight -= bytes
+      const activeUs = Math.floor((nowNs - this.#activeUntilNs) / 1000)
+      this.#parts.counters.add(this.#count.activeUs, activeUs)
+      this.#activeUntilNs += activeUs * 1000
       this.#parts.window.onCompletion(bytes, nowNs - (this.#workStartNs[workId] as number), nowNs)
     }
     if (!this.#placer) return

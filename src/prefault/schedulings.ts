@@ -2,6 +2,7 @@
  * Who gets the wire when. S2 is Faultlane; the others are what the field does, kept to be measured against in the
  * same run.
  */
+import { PREFAULT_READ_PAGES_MAX } from '../config.ts'
 import { AdaptiveWindow } from './adaptive-window.ts'
 import { FixedWindow, GatedWindow, GrowingWindow, type Window } from './window.ts'
 
@@ -28,7 +29,7 @@ export const SCHEDULINGS = {
   S2: {
     isShared: false,
     about: 'Faultlane: two lanes, prefault in the gaps',
-    window: (pageBytes) => new AdaptiveWindow(pageBytes),
+    window: (pageBytes) => new AdaptiveWindow(pageBytes, PREFAULT_READ_PAGES_MAX),
   },
   S3: {
     isShared: true,

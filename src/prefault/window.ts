@@ -4,6 +4,10 @@
 export interface Window {
   /** Bytes that may be in flight now. */
   bytes(demandPending: number, nowNs: number): number
+  /** Pages of the next read, at most `pagesMax`. */
+  readPages(pagesMax: number, nowNs: number): number
+  /** A thread has faulted on a page that was not here. */
+  onDemand(nowNs: number): void
   /** A read of `bytes` has come back after `rttNs`. */
   onCompletion(bytes: number, rttNs: number, nowNs: number): void
 }
@@ -20,6 +24,12 @@ export class FixedWindow implements Window {
     return this.#bytes
   }
 
+  readPages(pagesMax: number): number {
+    return pagesMax
+  }
+
+  onDemand(): void {}
+
   onCompletion(): void {}
 }
 
@@ -34,6 +44,12 @@ export class GatedWindow implements Window {
   bytes(demandPending: number): number {
     return demandPending > 0 ? 0 : this.#bytesMax
   }
+
+  readPages(pagesMax: number): number {
+    return pagesMax
+  }
+
+  onDemand(): void {}
 
   onCompletion(): void {}
 }
@@ -56,6 +72,12 @@ export class GrowingWindow implements Window {
     if (demandPending > 0) this.#limit = this.#start
     return demandPending > 0 ? 0 : this.#limit
   }
+
+  readPages(pagesMax: number): number {
+    return pagesMax
+  }
+
+  onDemand(): void {}
 
   onCompletion(): void {
     this.#limit = Math.min(this.#limit + this.#step, this.#max)

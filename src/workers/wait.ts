@@ -3,6 +3,7 @@
  * be the very one that the awaited thread needs; sleeping costs a wake-up, 25 to 60 µs. Adaptive spins while an
  * answer is likely within the time that a wake-up costs, gives way inside the spin, and then sleeps.
  */
+import { availableParallelism } from 'node:os'
 import type { Clock } from '../clock.ts'
 import { libc } from '../native/libc.ts'
 
@@ -32,8 +33,11 @@ class SpinWait implements WaitStrategy {
   onAwake(): void {}
 }
 
-/** An answer that has not come in this time is worth a wake-up. */
-const SPIN_NS = 100_000
+/**
+ * An answer that has not come in this time is worth a wake-up. With fewer than four processors the spinner takes
+ * time from the threads that it waits for, so it gives up sooner.
+ */
+const SPIN_NS = availableParallelism() >= 4 ? 100_000 : 20_000
 /** Idle turns between two yields: each turn is a system call or two already. */
 const TURNS_PER_YIELD = 1
 
