@@ -46,6 +46,7 @@ export class FaultClient {
   readonly userfaultfd: OpenedUserfaultfd
   readonly #socket: number
   #closed = false
+  #isLetGo = false
 
   /** Sets the memory up, connects, and sends the handshake. Throws SYSTEM and NO_USERFAULTFD, and leaves nothing behind. */
   constructor(options: FaultClientOptions) {
@@ -87,12 +88,22 @@ export class FaultClient {
     check(libc().madvise(this.address + offset, bytes, MADV.DONTNEED), 'madvise', 'the memory of the client')
   }
 
+  /**
+   * Turns the memory into ordinary memory once the handler has let go too: whoever stands in a missing page then
+   * reads zeros and runs on. For a handler that has died; its threads could not be ended otherwise.
+   */
+  letGo(): void {
+    if (this.#isLetGo || this.#closed) return
+    this.#isLetGo = true
+    libc().close(this.userfaultfd.fd)
+  }
+
   /** Takes the memory away and hangs up. No thread may stand in it or touch it any more. Safe more than once. */
   close(): void {
     if (this.#closed) return
-    this.#closed = true
     libc().munmap(this.address, this.bytes)
-    libc().close(this.userfaultfd.fd)
+    this.letGo()
+    this.#closed = true
     libc().close(this.#socket)
   }
 

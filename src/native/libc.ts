@@ -31,6 +31,7 @@ export interface Libc {
   mmap(address: N, bytes: N, prot: N, flags: N, fd: N, offset: N): N
   munmap(address: N, bytes: N): N
   madvise(address: N, bytes: N, advice: N): N
+  mincore(address: N, bytes: N, present: N): N
   memcpy(to: N, from: N, bytes: N): N
   memcmp(a: N, b: N, bytes: N): N
   memset(address: N, byte: N, bytes: N): N
@@ -78,6 +79,7 @@ const PROTOTYPES: Record<Exclude<keyof Libc, 'arch' | 'errno'>, string> = {
   mmap: 'int64_t mmap(uint64_t, uint64_t, int, int, int, int64_t)',
   munmap: 'int munmap(uint64_t, uint64_t)',
   madvise: 'int madvise(uint64_t, uint64_t, int)',
+  mincore: 'int mincore(uint64_t, uint64_t, uint64_t)',
   memcpy: 'int64_t memcpy(uint64_t, uint64_t, uint64_t)',
   memcmp: 'int memcmp(uint64_t, uint64_t, uint64_t)',
   memset: 'int64_t memset(uint64_t, int, uint64_t)',

@@ -1,6 +1,7 @@
 /** What each worker is started with, and what it tells: plain data, because it crosses a thread. */
 import type { Failure } from '../errors.ts'
 import type { LazyDescription } from '../fault/lazy-layout.ts'
+import type { ToucherResult } from '../fault/toucher.ts'
 import type { BoardMemory } from '../lane/board.ts'
 import type { AgentEvent, LossPolicy } from '../lane/demand-agent.ts'
 import type { ImageDescription } from '../memory/image.ts'
@@ -73,4 +74,5 @@ export type WorkerMessage =
   | { readonly kind: 'refused-peer'; readonly reason: string }
   | { readonly kind: 'agent'; readonly event: AgentEvent }
   | { readonly kind: 'touched'; readonly elapsedMs: number }
+  | { readonly kind: 'toucher-done'; readonly result: ToucherResult }
   | { readonly kind: 'stopped' }

@@ -1,0 +1,137 @@
+/**
+ * The processes that a bench measures: the command line's own `serve` and `attach`, each in a process of its own,
+ * started, awaited and ended here. Whoever starts one ends it; if the bench dies first, the kernel ends it.
+ */
+import { type ChildProcess, execFileSync, spawn } from 'node:child_process'
+import { readdirSync, readFileSync } from 'node:fs'
+import { FaultlaneError } from '../errors.ts'
+
+/** How to run this very program again. */
+export interface Self {
+  readonly node: string
+  readonly script: string
+  readonly pid: number
+}
+
+const READY_MS_MAX = 30_000
+const STOP_MS_MAX = 5000
+
+export class Daemon {
+  /** The line that said it was ready. */
+  readonly readyLine: string
+  readonly ended: Promise<void>
+  readonly #child: ChildProcess
+  readonly #said: string[]
+
+  private constructor(child: ChildProcess, readyLine: string, ended: Promise<void>, said: string[]) {
+    this.#child = child
+    this.readyLine = readyLine
+    this.ended = ended
+    this.#said = said
+  }
+
+  /** @param prefix command words that run it elsewhere, e.g. in a network namespace */
+  static async start(
+    command: readonly string[],
+    prefix: readonly string[] = [],
+    readyWord = 'ready ',
+  ): Promise<Daemon> {
+    const [file, ...args] = [...prefix, ...guard(), ...command] as [string, ...string[]]
+    const child = spawn(file, args, { stdio: ['ignore', 'ignore', 'pipe'] })
+    const said: string[] = []
+    let isEnded = false
+    const ended = new Promise<void>((resolve) => {
+      const end = () => {
+        isEnded = true
+        resolve()
+      }
+      child.once('exit', end)
+      child.once('error', (error) => {
+        said.push(error.message)
+        end()
+      })
+    })
+    const failure = (reason: string) =>
+      new FaultlaneError({
+        code: 'WORKER_DIED',
+        role: command.slice(2, 4).join(' '),
+        reason: `${reason}: ${said.join(' | ')}`,
+      })
+    const readyLine = await new Promise<string>((resolve, reject) => {
+      const timer = setTimeout(() => {
+        child.kill('SIGKILL')
+        reject(failure(`it was not ready after ${READY_MS_MAX} ms`))
+      }, READY_MS_MAX)
+      let rest = ''
+      child.stderr?.setEncoding('utf8').on('data', (text: string) => {
+        const lines = (rest + text).split('\n')
+        rest = lines.pop() ?? ''
+        for (const line of lines) {
+          said.push(line)
+          if (said.length > 20) said.shift()
+          if (!line.startsWith(readyWord)) continue
+          clearTimeout(timer)
+          resolve(line)
+        }
+      })
+      void ended.then(() => {
+        clearTimeout(timer)
+        reject(failure('it ended before it was ready'))
+      })
+    })
+    if (isEnded) throw failure('it ended at once')
+    return new Daemon(child, readyLine, ended, said)
+  }
+
+  get isEnded(): boolean {
+    return this.#child.exitCode !== null || this.#child.signalCode !== null
+  }
+
+  get lastWords(): string {
+    return this.#said.join(' | ')
+  }
+
+  /** Nanoseconds of processor time that its threads have used so far. */
+  cpuNs(): number {
+    return cpuNsOf(this.#child.pid ?? 0)
+  }
+
+  async stop(): Promise<void> {
+    if (this.isEnded) return
+    this.#child.kill('SIGTERM')
+    const timer = setTimeout(() => this.#child.kill('SIGKILL'), STOP_MS_MAX)
+    await this.ended
+    clearTimeout(timer)
+  }
+
+  async kill(): Promise<void> {
+    if (this.isEnded) return
+    this.#child.kill('SIGKILL')
+    await this.ended
+  }
+}
+
+function cpuNsOf(pid: number): number {
+  let sum = 0
+  try {
+    for (const thread of readdirSync(`/proc/${pid}/task`)) {
+      sum += Number(readFileSync(`/proc/${pid}/task/${thread}/schedstat`, 'utf8').split(' ')[0])
+    }
+  } catch {
+    // It has ended; what it used is not needed any more.
+  }
+  return sum
+}
+
+let guardWords: string[] | undefined
+/** Ends a child whose parent has been killed; where there is no setpriv, a killed bench leaves its children. */
+function guard(): string[] {
+  if (guardWords) return guardWords
+  try {
+    execFileSync('setpriv', ['--version'], { stdio: 'pipe' })
+    guardWords = ['setpriv', '--pdeathsig', 'KILL', '--']
+  } catch {
+    guardWords = []
+  }
+  return guardWords
+}

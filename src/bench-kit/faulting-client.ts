@@ -1,0 +1,150 @@
+/**
+ * A client in the bench's own process: memory behind a fault handler, and threads that touch it. Owned by the
+ * bench's main thread, which itself never touches the memory.
+ */
+import { readFileSync } from 'node:fs'
+import { FaultClient } from '../fault/client.ts'
+import { PHASE, TOUCHER_WORDS, type ToucherPlan, type ToucherResult } from '../fault/toucher.ts'
+import { LatencyHistogram } from '../ring/histogram.ts'
+import { LatencySnapshot } from '../ring/latency-snapshot.ts'
+import { type RunningWorker, spawnWorker } from '../workers/spawn.ts'
+
+const PAGE_BYTES = 4096
+
+export interface Demand {
+  readonly name: string
+  readonly about: string
+  readonly mode: 'open' | 'closed' | 'walk'
+  readonly threads: number
+  /** Open loop: mean gap between two faults of the whole client. */
+  readonly meanGapNs: number
+}
+
+/**
+ * Light: four threads share a Poisson stream of one fault per millisecond, so that a thread still standing on the
+ * last page keeps the next from being touched in 2.5 % of the cases only (and is charged with it).
+ */
+export const DEMANDS = {
+  none: { name: 'none', about: 'nobody touches anything', mode: 'closed', threads: 0, meanGapNs: 0 },
+  light: {
+    name: 'light',
+    about: 'open loop, Poisson, 1 fault per ms over 4 threads',
+    mode: 'open',
+    threads: 4,
+    meanGapNs: 1e6,
+  },
+  heavy1: { name: 'heavy1', about: 'closed loop, 1 thread', mode: 'closed', threads: 1, meanGapNs: 0 },
+  heavy16: { name: 'heavy16', about: 'closed loop, 16 threads', mode: 'closed', threads: 16, meanGapNs: 0 },
+  heavy32: { name: 'heavy32', about: 'closed loop, 32 threads', mode: 'closed', threads: 32, meanGapNs: 0 },
+  walk: {
+    name: 'walk',
+    about: 'one thread, given pages in their order',
+    mode: 'walk',
+    threads: 1,
+    meanGapNs: 0,
+  },
+} as const satisfies Record<string, Demand>
+export type DemandName = keyof typeof DEMANDS
+
+export interface Touched {
+  readonly latency: LatencySnapshot
+  readonly lateness: LatencySnapshot
+  readonly faults: number
+  readonly hits: number
+  readonly stallNs: number
+  readonly elapsedNs: number
+}
+
+export class FaultingClient {
+  readonly #client: FaultClient
+  readonly #control = new Int32Array(new SharedArrayBuffer(4 * TOUCHER_WORDS.COUNT))
+  readonly #workers: RunningWorker[] = []
+  readonly #plans: ToucherPlan[] = []
+  readonly #results: ToucherResult[] = []
+  #failed: Error | undefined
+
+  private constructor(client: FaultClient) {
+    this.#client = client
+  }
+
+  /** Threads first, hand-over last: the handler's prefault begins with the hand-over. */
+  static async start(
+    socketPath: string,
+    bytes: number,
+    demand: Demand,
+    seed: number,
+    pages: Uint32Array = new Uint32Array(0),
+  ): Promise<FaultingClient> {
+    const self = new FaultingClient(new FaultClient({ socketPath, bytes }))
+    for (let thread = 0; thread < demand.threads; thread++) {
+      const plan: ToucherPlan = {
+        address: self.#client.address,
+        bytes,
+        pageSize: PAGE_BYTES,
+        mode: demand.mode,
+        meanGapNs: demand.meanGapNs * demand.threads,
+        pages,
+        seed: Math.imul(seed * 64 + thread + 1, 0x9e3779b1),
+        control: self.#control,
+        latency: LatencyHistogram.allocate(),
+        lateness: LatencyHistogram.allocate(),
+      }
+      self.#plans.push(plan)
+      const worker = spawnWorker('toucher', plan, (message) => {
+        if (message.kind === 'toucher-done') self.#results.push(message.result)
+        if (message.kind === 'failed')
+          self.#failed = new Error(`a touching thread failed: ${JSON.stringify(message.failure)}`)
+      })
+      self.#workers.push(worker)
+    }
+    try {
+      await Promise.all(self.#workers.map((worker) => worker.ready))
+    } catch (error) {
+      self.abandon()
+      throw error
+    }
+    return self
+  }
+
+  setPhase(phase: number): void {
+    Atomics.store(this.#control, TOUCHER_WORDS.PHASE, phase)
+    Atomics.notify(this.#control, TOUCHER_WORDS.PHASE)
+  }
+
+  /** Resolves when every thread has ended its work; the handler must still be alive. */
+  async touched(): Promise<Touched> {
+    await Promise.all(this.#workers.map((worker) => worker.ended))
+    if (this.#failed) throw this.#failed
+    const merge = (memory: Int32Array[]) =>
+      memory.reduce(
+        (sum, words) => sum.merge(new LatencyHistogram(words).snapshot()),
+        LatencySnapshot.empty(),
+      )
+    const sum = (of: (result: ToucherResult) => number) =>
+      this.#results.reduce((total, result) => total + of(result), 0)
+    return {
+      latency: merge(this.#plans.map((plan) => plan.latency)),
+      lateness: merge(this.#plans.map((plan) => plan.lateness)),
+      faults: sum((result) => result.faults),
+      hits: sum((result) => result.hits),
+      stallNs: sum((result) => result.stallNs),
+      elapsedNs: this.#results.reduce((most, result) => Math.max(most, result.elapsedNs), 0),
+    }
+  }
+
+  /** Every thread has ended. */
+  close(): void {
+    this.#client.close()
+  }
+
+  /** The handler is dead, or there was none: frees the threads that stand in a page. */
+  abandon(): void {
+    this.setPhase(PHASE.STOP)
+    this.#client.letGo()
+  }
+}
+
+/** Bytes of memory that this process has: what has been placed in a client's memory shows here at once. */
+export function residentBytes(): number {
+  return Number(readFileSync('/proc/self/statm', 'utf8').split(' ')[1]) * PAGE_BYTES
+}

@@ -1,0 +1,97 @@
+/**
+ * One measurement of `bench isolation`: a client faults while its prefault saturates the link. Demand is measured
+ * only while prefault is running; what it is compared with is the same with prefault off.
+ */
+import { setTimeout as delay } from 'node:timers/promises'
+import { PHASE } from '../fault/toucher.ts'
+import type { LatencySnapshot } from '../ring/latency-snapshot.ts'
+import { residentBytes } from './faulting-client.ts'
+import { Session, type SessionSetup } from './session.ts'
+
+export interface CellSample {
+  readonly latency: LatencySnapshot
+  readonly latenessP99Us: number
+  /** Touches that stood still for a page, and those that found it there. */
+  readonly faults: number
+  readonly hits: number
+  readonly windowMs: number
+  /** Bytes placed ahead of demand in the window, over its length. */
+  readonly prefaultMBps: number
+  readonly demandMBps: number
+  /** Processor time of handler and source in the window, over the bytes placed in it. */
+  readonly cpuSecondsPerGB: number
+  /** Over the whole session: pages with content that came, over pages wanted. */
+  readonly sentPerUnique: number
+  readonly duplicate: number
+  readonly hedged: number
+  /** Faults on a page that prefault had in flight. */
+  readonly promoted: number
+}
+
+export interface CellLimits {
+  readonly warmMs: number
+  readonly measureMs: number
+}
+
+const LOOK_MS = 20
+/** Prefault counts as running until this share of the memory is there. */
+const DONE_SHARE = 0.97
+
+export async function runCell(
+  setup: SessionSetup,
+  limits: CellLimits,
+  signal: AbortSignal,
+): Promise<CellSample> {
+  const baseBytes = residentBytes()
+  const session = await Session.start(setup)
+  try {
+    return await measure(session, setup, limits, baseBytes, signal)
+  } catch (error) {
+    await session.abandon()
+    throw error
+  }
+}
+
+async function measure(
+  session: Session,
+  setup: SessionSetup,
+  limits: CellLimits,
+  baseBytes: number,
+  signal: AbortSignal,
+): Promise<CellSample> {
+  const { client, handler } = session
+  const { source, imageBytes } = setup.link
+  client.setPhase(PHASE.WARM)
+  await delay(limits.warmMs, undefined, { signal })
+  const before = { ms: performance.now(), bytes: residentBytes(), cpuNs: handler.cpuNs() + source.cpuNs() }
+  client.setPhase(PHASE.MEASURE)
+  const after = { ...before }
+  do {
+    await delay(LOOK_MS, undefined, { signal })
+    if (handler.isEnded) break
+    after.ms = performance.now()
+    after.bytes = residentBytes()
+    after.cpuNs = Math.max(after.cpuNs, handler.cpuNs() + source.cpuNs())
+  } while (after.ms - before.ms < limits.measureMs && after.bytes - baseBytes < DONE_SHARE * imageBytes)
+  client.setPhase(PHASE.STOP)
+  const touched = await client.touched()
+  const report = await session.finish(setup.scheduling !== 'off')
+  const windowMs = after.ms - before.ms
+  const bytes = after.bytes - before.bytes
+  const demandBytes = touched.faults * 4096
+  const pages = report.pages
+  return {
+    latency: touched.latency,
+    latenessP99Us: touched.lateness.percentileNs(99) / 1000,
+    faults: touched.faults,
+    hits: touched.hits,
+    windowMs,
+    prefaultMBps: setup.scheduling === 'off' ? 0 : Math.max(0, bytes - demandBytes) / windowMs / 1000,
+    demandMBps: demandBytes / windowMs / 1000,
+    cpuSecondsPerGB: bytes > 0 ? (after.cpuNs - before.cpuNs) / bytes : 0,
+    sentPerUnique: report.bytes_received / 4096 / Math.max(1, pages.demanded + pages.prefaulted),
+    duplicate: pages.duplicate,
+    hedged: pages.hedged,
+    promoted: report.promoted,
+  }
+}

@@ -1,0 +1,68 @@
+/** What `bench isolation` prints, and what its JSON says. */
+import { cpus, release } from 'node:os'
+import type { CellFigures, IsolationResult } from './isolation.ts'
+import { figure, formatTable } from './table.ts'
+
+const HEADER = [
+  'link',
+  'scheduling',
+  'demand',
+  'p50 µs',
+  'p90',
+  'p99',
+  'p99.9',
+  'max',
+  'p50÷idle',
+  'p99÷idle',
+  'prefault MB/s',
+  '÷alone',
+  'link used',
+  'demand MB/s',
+  'CPU s/GB',
+  'sent÷unique',
+  'samples',
+]
+
+export function isolationTable(result: IsolationResult): string {
+  const rows = result.figures.map((f: CellFigures) => [
+    f.link,
+    f.scheduling,
+    f.demand,
+    ...(f.demand === 'none'
+      ? ['-', '-', '-', '-', '-']
+      : [f.p50Us, f.p90Us, f.p99Us, f.p999Us, f.maxUs].map((us) => figure(us))),
+    figure(f.p50Ratio, 2),
+    figure(f.p99Ratio, 2),
+    figure(f.scheduling === 'off' ? null : f.prefaultMBps),
+    f.demand === 'none' ? '-' : figure(f.prefaultShare, 2),
+    figure(f.linkShare, 2),
+    figure(f.demandMBps, 1),
+    figure(f.cpuSecondsPerGB, 2),
+    figure(f.sentPerUnique, 3),
+    String(f.samples),
+  ])
+  const links = result.links.map(
+    (link) => `${link.name}: ${link.about}; image ${link.imageBytes / 2 ** 20} MiB`,
+  )
+  return [
+    formatTable(HEADER, rows, 3),
+    '',
+    ...links,
+    'p50 to p99.9, MB/s, CPU: medians over the runs; max, sent÷unique: the worst; samples: faults in all runs.',
+    'p50÷idle: the same demand with prefault off, in the same rounds. ÷alone: the same prefault with nobody touching.',
+    'A latency counts from the intended start; a touch that found its page there is no sample.',
+  ].join('\n')
+}
+
+export function isolationJson(result: IsolationResult, node: string, wait: string): object {
+  const round = (_key: string, value: unknown) =>
+    typeof value === 'number' && !Number.isInteger(value) ? Number(value.toPrecision(6)) : value
+  const document = {
+    bench: 'isolation',
+    machine: { cpu: cpus()[0]?.model ?? '?', cores: cpus().length, kernel: release(), node },
+    wait,
+    links: result.links,
+    cells: result.figures,
+  }
+  return JSON.parse(JSON.stringify(document, round)) as object
+}

@@ -1,0 +1,188 @@
+/**
+ * `bench isolation`: every chosen link × scheduling × demand, the runs interleaved, each with its own baseline (the
+ * same with prefault off) and its own idle prefault (the same with nobody touching) in the same round.
+ */
+import { LatencySnapshot } from '../ring/latency-snapshot.ts'
+import type { Self } from './daemons.ts'
+import { DEMANDS, type DemandName } from './faulting-client.ts'
+import { type CellLimits, type CellSample, runCell } from './isolation-cell.ts'
+import { type LinkSpec, type OpenLink, openLink } from './links.ts'
+
+export interface IsolationOptions {
+  readonly links: readonly LinkSpec[]
+  /** S0…S4, peer; `off` is added. */
+  readonly schedulings: readonly string[]
+  readonly demands: readonly DemandName[]
+  readonly runs: number
+  readonly wait: string
+  readonly limits: CellLimits
+  readonly imageBytes?: number
+  readonly self: Self
+  readonly signal: AbortSignal
+  readonly say: (text: string) => void
+}
+
+export interface CellFigures {
+  readonly link: string
+  readonly scheduling: string
+  readonly demand: string
+  /** Medians over the runs, microseconds. */
+  readonly p50Us: number
+  readonly p90Us: number
+  readonly p99Us: number
+  readonly p999Us: number
+  /** The worst of all runs. */
+  readonly maxUs: number
+  /** ÷ the same demand with prefault off; null for that itself. */
+  readonly p50Ratio: number | null
+  readonly p99Ratio: number | null
+  readonly prefaultMBps: number
+  /** ÷ the same scheduling's prefault with nobody touching; null where that was not run. */
+  readonly prefaultShare: number | null
+  /** (prefault + demand bytes) ÷ the link's rate; null on loopback. */
+  readonly linkShare: number | null
+  readonly demandMBps: number
+  readonly cpuSecondsPerGB: number
+  readonly sentPerUnique: number
+  readonly duplicate: number
+  readonly hedged: number
+  readonly promoted: number
+  readonly samples: number
+  readonly hits: number
+  readonly windowMs: number
+  readonly generatorLateP99Us: number
+  readonly runs: number
+}
+
+export interface IsolationResult {
+  readonly figures: CellFigures[]
+  readonly links: { readonly name: string; readonly about: string; readonly imageBytes: number }[]
+  /** All runs' latencies of a cell together, for a picture: key `link|scheduling|demand`. */
+  readonly latencies: Map<string, LatencySnapshot>
+}
+
+interface Cell {
+  readonly scheduling: string
+  readonly demand: DemandName
+}
+
+/** Every scheduling with every demand, its idle prefault, and the baselines: one round. */
+function cellsOf(options: IsolationOptions): Cell[] {
+  const cells: Cell[] = []
+  for (const demand of options.demands) {
+    if (demand !== 'none') cells.push({ scheduling: 'off', demand })
+    for (const scheduling of options.schedulings) cells.push({ scheduling, demand })
+  }
+  return cells
+}
+
+export async function benchIsolation(options: IsolationOptions): Promise<IsolationResult> {
+  const samples = new Map<string, CellSample[]>()
+  const links: { name: string; about: string; imageBytes: number }[] = []
+  const cells = cellsOf(options)
+  for (const spec of options.links) {
+    const link = await openLink(spec, options.self, options.wait, options.imageBytes)
+    links.push({ name: spec.name, about: link.about, imageBytes: link.imageBytes })
+    try {
+      for (let run = 0; run < options.runs; run++) await oneRound(options, link, cells, run, samples)
+    } finally {
+      await link.close()
+    }
+  }
+  return {
+    figures: options.links.flatMap((spec) => cells.map((cell) => figuresOf(spec, cell, samples))),
+    links,
+    latencies: new Map(
+      [...samples].map(([key, list]) => [
+        key,
+        list.reduce((sum, sample) => sum.merge(sample.latency), LatencySnapshot.empty()),
+      ]),
+    ),
+  }
+}
+
+async function oneRound(
+  options: IsolationOptions,
+  link: OpenLink,
+  cells: readonly Cell[],
+  run: number,
+  samples: Map<string, CellSample[]>,
+): Promise<void> {
+  for (let i = 0; i < cells.length; i++) {
+    // Each round begins elsewhere, so that no cell always follows the same one.
+    const cell = cells[(i + run * 3) % cells.length] as Cell
+    const { self, wait, limits, signal } = options
+    const setup = {
+      link,
+      self,
+      scheduling: cell.scheduling,
+      demand: DEMANDS[cell.demand],
+      wait,
+      seed: run * 100 + i,
+    }
+    const sample = await runCell(setup, limits, signal)
+    const key = keyOf(link.spec, cell)
+    samples.set(key, [...(samples.get(key) ?? []), sample])
+    const us = (percentile: number) => Math.round(sample.latency.percentileNs(percentile) / 1000)
+    options.say(
+      `run ${run + 1}/${options.runs} ${link.spec.name} ${cell.scheduling} ${cell.demand}: ${sample.faults} faults, ` +
+        `p50 ${us(50)} p99 ${us(99)} µs, prefault ${sample.prefaultMBps.toFixed(0)} MB/s, ${sample.windowMs.toFixed(0)} ms`,
+    )
+  }
+}
+
+const keyOf = (spec: LinkSpec, cell: Cell) => `${spec.name}|${cell.scheduling}|${cell.demand}`
+
+export function median(values: readonly number[]): number {
+  const sorted = [...values].sort((a, b) => a - b)
+  const middle = sorted.length >> 1
+  if (sorted.length === 0) return 0
+  if (sorted.length % 2 === 1) return sorted[middle] as number
+  return ((sorted[middle - 1] as number) + (sorted[middle] as number)) / 2
+}
+
+function figuresOf(spec: LinkSpec, cell: Cell, samples: Map<string, CellSample[]>): CellFigures {
+  const own = samples.get(keyOf(spec, cell)) ?? []
+  const idle = samples.get(keyOf(spec, { ...cell, scheduling: 'off' })) ?? []
+  const alone = samples.get(keyOf(spec, { ...cell, demand: 'none' })) ?? []
+  const of = (list: readonly CellSample[], value: (sample: CellSample) => number) => median(list.map(value))
+  const us = (list: readonly CellSample[], percentile: number) =>
+    of(list, (sample) => sample.latency.percentileNs(percentile) / 1000)
+  const sum = (value: (sample: CellSample) => number) =>
+    own.reduce((total, sample) => total + value(sample), 0)
+  const ratio = (percentile: number) =>
+    cell.scheduling === 'off' || cell.demand === 'none' || idle.length === 0
+      ? null
+      : us(own, percentile) / us(idle, percentile)
+  const prefaultMBps = of(own, (sample) => sample.prefaultMBps)
+  const demandMBps = of(own, (sample) => sample.demandMBps)
+  return {
+    link: spec.name,
+    scheduling: cell.scheduling,
+    demand: cell.demand,
+    p50Us: us(own, 50),
+    p90Us: us(own, 90),
+    p99Us: us(own, 99),
+    p999Us: us(own, 99.9),
+    maxUs: own.reduce((most, sample) => Math.max(most, sample.latency.maxNs), 0) / 1000,
+    p50Ratio: ratio(50),
+    p99Ratio: ratio(99),
+    prefaultMBps,
+    prefaultShare:
+      cell.scheduling === 'off' || alone.length === 0
+        ? null
+        : prefaultMBps / of(alone, (sample) => sample.prefaultMBps),
+    linkShare: spec.bytesPerSecond === 0 ? null : ((prefaultMBps + demandMBps) * 1e6) / spec.bytesPerSecond,
+    demandMBps,
+    cpuSecondsPerGB: of(own, (sample) => sample.cpuSecondsPerGB),
+    sentPerUnique: own.reduce((most, sample) => Math.max(most, sample.sentPerUnique), 0),
+    duplicate: sum((sample) => sample.duplicate),
+    hedged: sum((sample) => sample.hedged),
+    promoted: sum((sample) => sample.promoted),
+    samples: sum((sample) => sample.faults),
+    hits: sum((sample) => sample.hits),
+    windowMs: of(own, (sample) => sample.windowMs),
+    generatorLateP99Us: of(own, (sample) => sample.latenessP99Us),
+    runs: own.length,
+  }
+}

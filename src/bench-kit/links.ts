@@ -1,0 +1,91 @@
+/** The links that a bench runs over: how to reach a source over each, and what there is to say of it. */
+import { mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { Daemon, type Self } from './daemons.ts'
+import { makeNamespaceLink, type NamespaceLink } from './namespace-link.ts'
+
+const MIB = 2 ** 20
+/** Time that a prefault at the link's full rate takes: long enough to measure demand beside it. */
+const PREFAULT_SECONDS = 4
+const IMAGE_BYTES_MAX = 2048 * MIB
+const IMAGE_BYTES_MIN = 64 * MIB
+
+export interface LinkSpec {
+  /** loopback, netns or RATE/RTT[/QUEUE]. */
+  readonly name: string
+  readonly kind: 'loopback' | 'emulated' | 'netns'
+  /** 0: the link is not what limits. */
+  readonly bytesPerSecond: number
+  readonly rttUs: number
+}
+
+/** One source at the far end of a link, and the way to it. */
+export interface OpenLink {
+  readonly spec: LinkSpec
+  readonly about: string
+  readonly imageBytes: number
+  readonly source: Daemon
+  readonly sourceUrl: string
+  /** Command words that run a program at the destination's end. */
+  readonly atDestination: readonly string[]
+  readonly atSource: readonly string[]
+  readonly sourceIp: string
+  readonly folder: string
+  close(): Promise<void>
+}
+
+export function imageBytesFor(spec: LinkSpec, seconds = PREFAULT_SECONDS): number {
+  if (spec.bytesPerSecond === 0) return IMAGE_BYTES_MAX
+  const wanted = 2 ** Math.round(Math.log2(spec.bytesPerSecond * seconds))
+  return Math.max(IMAGE_BYTES_MIN, Math.min(IMAGE_BYTES_MAX, wanted))
+}
+
+export async function openLink(
+  spec: LinkSpec,
+  self: Self,
+  wait: string,
+  imageBytes = imageBytesFor(spec),
+): Promise<OpenLink> {
+  const folder = mkdtempSync(join(tmpdir(), 'faultlane-bench-'))
+  let namespaces: NamespaceLink | undefined
+  let source: Daemon | undefined
+  const close = async () => {
+    await source?.stop()
+    namespaces?.remove()
+    rmSync(folder, { recursive: true, force: true })
+  }
+  try {
+    if (spec.kind === 'netns') namespaces = makeNamespaceLink(`${spec.bytesPerSecond * 8}bit`, self.pid)
+    const sourceIp = namespaces?.sourceIp ?? '127.0.0.1'
+    const command = [
+      self.node,
+      self.script,
+      'serve',
+      '--synthetic',
+      String(imageBytes),
+      '--listen',
+      `tcp://${sourceIp}:0`,
+    ]
+    if (spec.kind === 'emulated') command.push('--link', spec.name)
+    source = await Daemon.start([...command, '--wait', wait], namespaces?.atSource)
+    const sourceUrl = /tcp:\S+/.exec(source.readyLine)?.[0] ?? ''
+    return {
+      spec,
+      about:
+        namespaces?.about ??
+        (spec.kind === 'emulated' ? `emulated inside the source, ${spec.name}` : 'loopback'),
+      imageBytes,
+      source,
+      sourceUrl,
+      atDestination: namespaces?.atDestination ?? [],
+      atSource: namespaces?.atSource ?? [],
+      sourceIp,
+      folder,
+      close,
+    }
+  } catch (error) {
+    await close()
+    throw error
+  }
+}

@@ -1,0 +1,183 @@
+/**
+ * A thread that really faults: touches missing pages of a client's memory at intended times (open loop), back to
+ * back (closed loop), or along a given road (walk), and records how long each touch took. Owned by one worker.
+ *
+ * Light on the processor: between two touches it sleeps. An open-loop latency counts from the intended start:
+ * a touch that had to wait for the one before it is charged with that wait. Only the timer's own lateness, when the
+ * thread was free and asleep, is kept apart (`lateness`), because no page had to do with it.
+ */
+import type { Clock } from '../clock.ts'
+import { NativeBuffer } from '../native/buffer.ts'
+import { libc, viewOf } from '../native/libc.ts'
+import { LatencyHistogram } from '../ring/histogram.ts'
+
+/** States of the shared word TOUCHER_WORDS.PHASE, in their order. */
+export const PHASE = { WAIT: 0, WARM: 1, MEASURE: 2, STOP: 3 } as const
+export const TOUCHER_WORDS = { PHASE: 0, COUNT: 16 } as const
+
+/** A touch faster than this found the page there: no fault through a handler takes less than 5 µs. */
+const HIT_NS_MAX = 2500
+/** Draws of a random page until one is missing; after that nearly all of the memory is there. */
+const DRAWS_MAX = 400
+const SLEEP_MS_MAX = 50
+
+export interface ToucherPlan {
+  readonly address: number
+  readonly bytes: number
+  readonly pageSize: number
+  readonly mode: 'open' | 'closed' | 'walk'
+  /** Open loop: mean of the exponential gaps between intended starts. */
+  readonly meanGapNs: number
+  /** Walk: the pages in their order. */
+  readonly pages: Uint32Array
+  readonly seed: number
+  /** PHASE, shared by all touchers of a cell. */
+  readonly control: Int32Array<SharedArrayBuffer>
+  readonly latency: Int32Array<SharedArrayBuffer>
+  readonly lateness: Int32Array<SharedArrayBuffer>
+}
+
+export interface ToucherResult {
+  /** Touches in the measured phase that stood still for a page. */
+  readonly faults: number
+  /** Touches that found their page there. */
+  readonly hits: number
+  readonly stallNs: number
+  /** Walk: from the first touch to the end of the last. */
+  readonly elapsedNs: number
+  /** Sum of the words read, so that no touch can be optimised away. */
+  readonly checksum: number
+}
+
+export class Toucher {
+  readonly #plan: ToucherPlan
+  readonly #clock: Clock
+  readonly #words: Int32Array
+  readonly #present = new NativeBuffer(8)
+  readonly #latency: LatencyHistogram
+  readonly #lateness: LatencyHistogram
+  #random: number
+  #faults = 0
+  #hits = 0
+  #stallNs = 0
+  #checksum = 0
+
+  constructor(plan: ToucherPlan, clock: Clock) {
+    this.#plan = plan
+    this.#clock = clock
+    this.#words = new Int32Array(viewOf(plan.address, plan.bytes))
+    this.#latency = new LatencyHistogram(plan.latency)
+    this.#lateness = new LatencyHistogram(plan.lateness)
+    this.#random = plan.seed | 1
+  }
+
+  run(): ToucherResult {
+    while (this.#phase() === PHASE.WAIT) this.#sleep(SLEEP_MS_MAX)
+    const startNs = this.#clock.nowNs()
+    if (this.#plan.mode === 'walk') this.#walk()
+    else if (this.#plan.mode === 'closed') this.#closedLoop()
+    else this.#openLoop()
+    return {
+      faults: this.#faults,
+      hits: this.#hits,
+      stallNs: this.#stallNs,
+      elapsedNs: this.#clock.nowNs() - startNs,
+      checksum: this.#checksum,
+    }
+  }
+
+  #walk(): void {
+    const pages = this.#plan.pages
+    for (let i = 0; i < pages.length && this.#phase() !== PHASE.STOP; i++) {
+      const startNs = this.#clock.nowNs()
+      this.#touch(pages[i] as number)
+      this.#record(startNs, startNs, true)
+    }
+  }
+
+  #closedLoop(): void {
+    for (let phase = this.#phase(); phase !== PHASE.STOP; phase = this.#phase()) {
+      const page = this.#drawMissing()
+      if (page < 0) {
+        this.#sleep(1)
+        continue
+      }
+      const startNs = this.#clock.nowNs()
+      this.#touch(page)
+      this.#record(startNs, startNs, phase === PHASE.MEASURE)
+    }
+  }
+
+  #openLoop(): void {
+    let intendedNs = this.#clock.nowNs()
+    for (let phase = this.#phase(); phase !== PHASE.STOP; phase = this.#phase()) {
+      intendedNs -= this.#plan.meanGapNs * Math.log(1 - this.#draw())
+      // The page is chosen before its time has come: choosing is no part of the touch.
+      const page = this.#drawMissing()
+      const wasFree = this.#clock.nowNs() < intendedNs
+      if (!this.#sleepUntil(intendedNs)) return
+      phase = this.#phase()
+      const touchNs = this.#clock.nowNs()
+      if (page < 0) continue
+      this.#touch(page)
+      this.#record(wasFree ? touchNs : intendedNs, touchNs, phase === PHASE.MEASURE)
+      if (wasFree && phase === PHASE.MEASURE) this.#lateness.record(touchNs - intendedNs)
+    }
+  }
+
+  #touch(page: number): void {
+    this.#checksum = (this.#checksum + (this.#words[(page * this.#plan.pageSize) / 4] as number)) | 0
+  }
+
+  #record(startNs: number, touchNs: number, isMeasured: boolean): void {
+    if (!isMeasured) return
+    const endNs = this.#clock.nowNs()
+    if (endNs - touchNs < HIT_NS_MAX) {
+      this.#hits++
+      return
+    }
+    this.#faults++
+    this.#stallNs += endNs - touchNs
+    this.#latency.record(endNs - startNs)
+  }
+
+  /** A page that is not there, drawn evenly; −1 when next to nothing is missing any more. */
+  #drawMissing(): number {
+    const { address, pageSize, bytes } = this.#plan
+    const pageCount = bytes / pageSize
+    for (let draws = 0; draws < DRAWS_MAX; draws++) {
+      const page = Math.floor(this.#draw() * pageCount)
+      this.#present.u8[0] = 0
+      libc().mincore(address + page * pageSize, pageSize, this.#present.address)
+      if (((this.#present.u8[0] as number) & 1) === 0) return page
+    }
+    return -1
+  }
+
+  /** xorshift32: 0 ≤ x < 1. */
+  #draw(): number {
+    let x = this.#random
+    x ^= x << 13
+    x ^= x >>> 17
+    x ^= x << 5
+    this.#random = x | 0
+    return (x >>> 0) / 0x1_0000_0000
+  }
+
+  #sleepUntil(timeNs: number): boolean {
+    for (;;) {
+      const leftNs = timeNs - this.#clock.nowNs()
+      if (leftNs <= 0) return true
+      if (this.#phase() === PHASE.STOP) return false
+      this.#sleep(Math.min(leftNs / 1e6, SLEEP_MS_MAX))
+    }
+  }
+
+  #sleep(ms: number): void {
+    Atomics.wait(this.#plan.control, TOUCHER_WORDS.PHASE, this.#phase(), ms)
+  }
+
+  #phase(): number {
+    return Atomics.load(this.#plan.control, TOUCHER_WORDS.PHASE)
+  }
+}
