@@ -10,7 +10,7 @@ import { FaultlaneError } from '../errors.ts'
 import { SCHEDULING_NAMES } from '../prefault/schedulings.ts'
 import { WAIT_MODES, type WaitMode } from '../workers/wait.ts'
 import { writeJson } from './json-output.ts'
-import { onceStopped, say } from './signals.ts'
+import { say } from './signals.ts'
 import { parseCount, parseDuration, parseSize } from './values.ts'
 
 interface Flags {
@@ -53,7 +53,8 @@ async function run(flags: Flags): Promise<void> {
   const reason = links.some((link) => link.kind === 'netns') ? whyNoNamespaces() : undefined
   if (reason) say(`without the namespace link: ${reason}`)
   const aborter = new AbortController()
-  onceStopped(() => aborter.abort())
+  // Not onceStopped: taking a link and its namespaces down may take longer than a daemon's stop.
+  for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => aborter.abort())
   try {
     const result = await benchIsolation({
       links: reason ? links.filter((link) => link.kind !== 'netns') : links,

@@ -9,6 +9,7 @@ interface Flags {
   synthetic?: number
   listen: string
   wait: WaitMode
+  link?: string
 }
 
 export function addServe(program: Command): void {
@@ -23,6 +24,7 @@ export function addServe(program: Command): void {
         .choices(WAIT_MODES)
         .default('adaptive'),
     )
+    .option('--link <rate/rtt[/queue]>', 'emulate a network in front of all destinations, e.g. 1Gbit/100us/256KiB')
     .action(async (flags: Flags, command: Command) => {
       if ((flags.image === undefined) === (flags.synthetic === undefined)) {
         command.error('error: exactly one of --image FILE and --synthetic SIZE is needed', { exitCode: 2 })
@@ -33,12 +35,20 @@ export function addServe(program: Command): void {
         listen: flags.listen,
         wait: flags.wait,
         onStarting: onceStopped,
+        ...(flags.link === undefined ? {} : { link: flags.link }),
         onRefused: (reason) => say(`refused ${reason}`),
         onFailed: (error) => {
           say(`faultlane: ${error.message}`)
           process.exit(1)
         },
       })
-      say(`ready ${serving.url} image ${serving.imageId} ${formatSize(serving.bytes)}`)
+      const through = flags.link === undefined ? '' : ` emulated link ${flags.link}`
+      say(`ready ${serving.url} image ${serving.imageId} ${formatSize(serving.bytes)}${through}`)
+      await serving.closed
+      if (flags.link !== undefined) {
+        const lateness = serving.linkLateness()
+        const us = (percentile: number) => (lateness.percentileNs(percentile) / 1000).toFixed(1)
+        say(`emulated link ${flags.link}: ${lateness.count} demand replies, late by p50 ${us(50)} p99 ${us(99)} µs`)
+      }
     })
 }

@@ -3,8 +3,11 @@ import { FaultlaneError } from '../errors.ts'
 import { Image } from '../memory/image.ts'
 import { EventFd } from '../native/event-fd.ts'
 import { Doorbell } from '../ring/doorbell.ts'
+import { LatencyHistogram } from '../ring/histogram.ts'
+import type { LatencySnapshot } from '../ring/latency-snapshot.ts'
 import type { ServePlan, WorkerMessage } from '../workers/plans.ts'
 import { type RunningWorker, spawnWorker } from '../workers/spawn.ts'
+import { schemeOf } from '../workers/transports.ts'
 import type { WaitMode } from '../workers/wait.ts'
 import { resolveUrl } from './resolve-url.ts'
 import { makeSyntheticImage } from './synthetic-image.ts'
@@ -19,6 +22,8 @@ export interface ServeOptions {
   readonly wait?: WaitMode
   /** Told how to stop, before there is anything that a sudden end would leave behind. */
   readonly onStarting?: (stop: () => Promise<void>) => void
+  /** Emulates a network in front of all destinations: RATE/RTT[/QUEUE]. TCP only. */
+  readonly link?: string
   /** Told who was turned away and why. */
   readonly onRefused?: (reason: string) => void
   /** Told when the source can go on no longer. */
@@ -30,6 +35,10 @@ export interface Serving {
   readonly url: string
   readonly imageId: string
   readonly bytes: number
+  /** How late the emulated link delivered demand replies: what it adds to the round trip asked for. */
+  linkLateness(): LatencySnapshot
+  /** Resolves when the thread that serves has ended. */
+  readonly closed: Promise<void>
   close(): Promise<void>
 }
 
@@ -44,6 +53,10 @@ export async function serve(options: ServeOptions): Promise<Serving> {
     })
   }
   const url = await resolveUrl(options.listen)
+  if (options.link !== undefined && schemeOf(url) !== 'tcp') {
+    throw new FaultlaneError({ code: 'BAD_ARGUMENT', what: 'emulated link', got: url, expected: 'a tcp:// source' })
+  }
+  const linkLateness = LatencyHistogram.allocate()
   const image =
     options.image !== undefined ? Image.open(options.image) : await makeSyntheticImage(options.synthetic ?? 0)
   const event = new EventFd()
@@ -52,6 +65,8 @@ export async function serve(options: ServeOptions): Promise<Serving> {
     url,
     image: image.description,
     wait: options.wait ?? 'adaptive',
+    link: options.link,
+    linkLateness,
     bell,
     bellFd: event.fd,
   }
@@ -75,7 +90,14 @@ export async function serve(options: ServeOptions): Promise<Serving> {
   worker = spawnWorker('source', plan, onMessage)
   try {
     const ready = await worker.ready
-    return { url: ready.url ?? url, imageId: image.description.id, bytes: image.description.bytes, close }
+    return {
+      url: ready.url ?? url,
+      imageId: image.description.id,
+      bytes: image.description.bytes,
+      linkLateness: () => new LatencyHistogram(linkLateness).snapshot(),
+      closed: worker.ended,
+      close,
+    }
   } catch (error) {
     await close()
     throw error

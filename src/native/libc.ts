@@ -51,6 +51,7 @@ export interface Libc {
   sendmsg(fd: N, message: N, flags: N): N
   recvmsg(fd: N, message: N, flags: N): N
   poll(fds: N, count: N, timeoutMs: N): N
+  ppoll(fds: N, count: N, timeout: N, signals: N): N
   eventfd(initial: N, flags: N): N
   ioctl(fd: N, request: N, argument: N): N
   syscall3(number: N, a: N, b: N, c: N): N
@@ -99,6 +100,7 @@ const PROTOTYPES: Record<Exclude<keyof Libc, 'arch' | 'errno'>, string> = {
   sendmsg: 'int sendmsg(int, uint64_t, int)',
   recvmsg: 'int recvmsg(int, uint64_t, int)',
   poll: 'int poll(uint64_t, uint64_t, int)',
+  ppoll: 'int ppoll(uint64_t, uint64_t, uint64_t, uint64_t)',
   eventfd: 'int eventfd(uint32_t, int)',
   ioctl: 'int ioctl(int, uint64_t, uint64_t)',
   syscall3: 'int64_t syscall(int64_t, uint64_t, uint64_t, uint64_t)',

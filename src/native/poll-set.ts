@@ -6,6 +6,8 @@ import { type Libc, libc, systemError } from './libc.ts'
 export class PollSet {
   readonly #libc: Libc = libc()
   readonly #fds: NativeBuffer
+  /** struct timespec of a wait that is no whole number of milliseconds. */
+  readonly #timeout = new NativeBuffer(16)
   #count = 0
 
   constructor(slotsMax: number) {
@@ -32,11 +34,20 @@ export class PollSet {
 
   /** Sleeps until something is ready or the time is over; how many are ready. A signal counts as 0. */
   wait(timeoutMs: number): number {
-    const ready = this.#libc.poll(this.#fds.address, this.#count, timeoutMs)
+    const ready = Number.isInteger(timeoutMs)
+      ? this.#libc.poll(this.#fds.address, this.#count, timeoutMs)
+      : this.#waitFraction(timeoutMs)
     if (ready >= 0) return ready
     for (let slot = 0; slot < this.#count; slot++) this.#fds.i16[slot * 4 + 3] = 0
     const errno = this.#libc.errno()
     if (errno !== ERRNO.EINTR) throw systemError('poll', 'poll set', errno)
     return 0
+  }
+
+  #waitFraction(timeoutMs: number): number {
+    const seconds = Math.floor(timeoutMs / 1000)
+    this.#timeout.setU64(0, seconds)
+    this.#timeout.setU64(8, Math.floor((timeoutMs - seconds * 1000) * 1e6))
+    return this.#libc.ppoll(this.#fds.address, this.#count, this.#timeout.address, 0)
   }
 }

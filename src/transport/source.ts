@@ -29,6 +29,10 @@ export interface SourceAgent {
 export interface SourceOptions {
   /** An eventfd that ends park(). −1: none. */
   readonly wakeFd: number
+  /** Emulate a link of RATE/RTT[/QUEUE] in front of all destinations. A transport that cannot throws BAD_ARGUMENT. */
+  readonly link?: string
+  /** Shared memory of a LatencyHistogram: how late the emulated link delivered demand replies. */
+  readonly linkLateness?: Int32Array<SharedArrayBuffer>
   /** Told who was turned away or cut off, and why. */
   readonly onRefused?: (reason: string) => void
 }

@@ -43,6 +43,8 @@ export interface ServePlan {
   readonly url: string
   readonly image: ImageDescription
   readonly wait: WaitMode
+  readonly link: string | undefined
+  readonly linkLateness: Int32Array<SharedArrayBuffer>
   readonly bell: Int32Array<SharedArrayBuffer>
   readonly bellFd: number
 }

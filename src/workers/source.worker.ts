@@ -16,6 +16,7 @@ await runWorker(async (tell) => {
   const bell = new EventFd(plan.bellFd)
   const source = transport.listen(plan.url, plan.image, {
     wakeFd: bell.fd,
+    ...(plan.link === undefined ? {} : { link: plan.link, linkLateness: plan.linkLateness }),
     onRefused: (reason) => tell({ kind: 'refused-peer', reason }),
   })
   const agent = {

@@ -11,6 +11,8 @@ import { tuneSocket } from '../../native/socket.ts'
 import type { SourceStats } from '../source.ts'
 import { COMPLETION } from '../transport.ts'
 import { FrameSender } from './frame-sender.ts'
+import { LinkSender } from './link-sender.ts'
+import type { SourceLink } from './source-link.ts'
 import { DEMAND_TUNING, PREFAULT_TUNING } from './tuning.ts'
 import {
   EXTENTS_UNKNOWN,
@@ -55,8 +57,21 @@ export class Connection {
   readonly #queue = new Uint32Array(QUEUE_SLOTS * QUEUE_WORDS)
   #queueHead = 0
   #queueCount = 0
+  // Behind an emulated link only: what goes through it, and when each read may be seen.
+  readonly #link: SourceLink | undefined
+  readonly #linkSender: LinkSender | undefined
+  readonly #queueVisibleNs = new Float64Array(QUEUE_SLOTS)
 
-  constructor(fd: number, peer: string, image: ImageDescription, stats: SourceStats, openedAtMs: number) {
+  constructor(
+    fd: number,
+    peer: string,
+    image: ImageDescription,
+    stats: SourceStats,
+    openedAtMs: number,
+    link?: SourceLink,
+  ) {
+    this.#link = link
+    this.#linkSender = link && new LinkSender(fd)
     this.fd = fd
     this.peer = peer
     this.openedAtMs = openedAtMs
@@ -75,7 +90,21 @@ export class Connection {
   }
 
   get isSending(): boolean {
-    return this.#sender.pendingBytes > 0
+    return this.#sender.pendingBytes > 0 || (this.#linkSender !== undefined && this.#linkSender.count > 0)
+  }
+
+  /** True while only the socket's being full holds it up. */
+  get isBlocked(): boolean {
+    return this.#sender.pendingBytes > 0 || (this.#linkSender !== undefined && this.#linkSender.isBlocked)
+  }
+
+  /** When the emulated link has the next thing to do here; Infinity: nothing. */
+  get nextDueNs(): number {
+    const sender = this.#linkSender
+    if (!sender || sender.isBlocked) return Infinity
+    if (this.#queueCount === 0 || sender.isFull) return sender.nextArrivalNs
+    const visibleNs = this.#queueVisibleNs[this.#queueHead] as number
+    return Math.min(sender.nextArrivalNs, Math.max(visibleNs, (this.#link as SourceLink).roomAtNs))
   }
 
   /** Takes requests the destination has sent; how many, 0 when there is nothing. */
@@ -114,6 +143,7 @@ export class Connection {
   #takeRequests(): number {
     const u32 = this.#in.u32
     const pageCountMax = (this.#reader as ImageReader).pageCount
+    const visibleNs = this.#link ? this.#link.requestVisibleNs() : 0
     let at = 0
     let taken = 0
     for (; this.#inEnd - at >= FRAME_BYTES; at += FRAME_BYTES) {
@@ -129,7 +159,9 @@ export class Connection {
         this.endReason = `a read of pages ${firstPage}+${pageCount}, outside the image's ${pageCountMax} pages`
         return taken
       }
-      const tail = ((this.#queueHead + this.#queueCount) % QUEUE_SLOTS) * QUEUE_WORDS
+      const tailSlot = (this.#queueHead + this.#queueCount) % QUEUE_SLOTS
+      this.#queueVisibleNs[tailSlot] = visibleNs
+      const tail = tailSlot * QUEUE_WORDS
       this.#queue[tail] = slot
       this.#queue[tail + 1] = firstPage
       this.#queue[tail + 2] = pageCount
@@ -145,6 +177,7 @@ export class Connection {
   answer(readsMax: number, bytesMax: number): number {
     const sender = this.#sender
     if (sender.pendingBytes > 0) return this.#send()
+    if (this.#linkSender) return this.#answerOverLink(this.#linkSender, readsMax, bytesMax)
     let gathered = 0
     for (let reads = 0; reads < readsMax && this.#queueCount > 0 && gathered < bytesMax && !sender.isFull; ) {
       const at = this.#queueHead * QUEUE_WORDS
@@ -156,6 +189,31 @@ export class Connection {
       }
     }
     return this.#send()
+  }
+
+  /** As answer(), through the emulated link: what has arrived goes out, what is visible and finds room goes in. */
+  #answerOverLink(sender: LinkSender, readsMax: number, bytesMax: number): number {
+    const link = this.#link as SourceLink
+    const nowNs = link.nowNs()
+    let gathered = 0
+    let reads = 0
+    while (reads < readsMax && this.#queueCount > 0 && gathered < bytesMax && !sender.isFull) {
+      const slot = this.#queueHead
+      const visibleNs = this.#queueVisibleNs[slot] as number
+      if (visibleNs > nowNs || link.roomAtNs > nowNs) break
+      const at = slot * QUEUE_WORDS
+      gathered += FRAME_BYTES + this.#gather(at, Math.min(link.frameBytesMax, bytesMax - gathered))
+      if (this.#queue[at + 2] === 0) {
+        this.#queueHead = (this.#queueHead + 1) % QUEUE_SLOTS
+        this.#queueCount--
+        reads++
+      }
+    }
+    const dueNs = sender.nextArrivalNs
+    const sent = sender.send(nowNs)
+    if (sent > 0 && this.lane === LANE_CODE.demand) link.recordLateness(nowNs - dueNs)
+    if (sender.failedErrno !== 0) this.endReason = `send failed with ${errnoName(sender.failedErrno)}`
+    return gathered + sent
   }
 
   /** One reply frame for the longest run of alike pages at the queue's head; its payload bytes. */
@@ -171,7 +229,11 @@ export class Connection {
     let run = 1
     while (run < most && this.#kindOf(firstPage + run, areReadable) === kind) run++
     const bytes = kind === COMPLETION.CONTENT ? run * reader.pageBytes : 0
-    this.#sender.addFrame(slot, firstPage, run, kind, reader.addressOf(firstPage), bytes)
+    const address = reader.addressOf(firstPage)
+    if (this.#linkSender) {
+      const arrivalNs = (this.#link as SourceLink).take(FRAME_BYTES + bytes)
+      this.#linkSender.addFrame(slot, firstPage, run, kind, address, bytes, arrivalNs)
+    } else this.#sender.addFrame(slot, firstPage, run, kind, address, bytes)
     this.#queue[at + 1] = firstPage + run
     this.#queue[at + 2] = left - run
     if (kind === COMPLETION.CONTENT) this.#stats.pagesSent += run

@@ -13,6 +13,7 @@ import { PollSet } from '../../native/poll-set.ts'
 import { formatTcpUrl, listenTcp, parseTcpUrl } from '../../native/socket.ts'
 import type { SourceAgent, SourceOptions, SourceStats } from '../source.ts'
 import { Connection } from './connection.ts'
+import { SourceLink } from './source-link.ts'
 import { LANE_CODE } from './wire.ts'
 
 /** A connection that has not said hello by then is closed. */
@@ -42,6 +43,7 @@ export class TcpSource implements SourceAgent {
   readonly #listenFd: number
   readonly #poll = new PollSet(CONNECTIONS_MAX + SLOT_FIRST)
   readonly #peer = new NativeBuffer(40)
+  readonly #link: SourceLink | undefined
   #connections: Connection[] = []
   #nextBulk = 0
   #turn = 0
@@ -53,6 +55,7 @@ export class TcpSource implements SourceAgent {
     this.url = formatTcpUrl(address)
     this.#image = image
     this.#options = options
+    this.#link = options.link === undefined ? undefined : new SourceLink(options.link, options.linkLateness)
     this.#poll.set(SLOT_WAKE, options.wakeFd, POLL.IN)
     this.#poll.set(SLOT_LISTEN, fd, POLL.IN)
   }
@@ -103,7 +106,13 @@ export class TcpSource implements SourceAgent {
   }
 
   park(timeoutMs: number): void {
-    this.#wait(timeoutMs)
+    this.#wait(this.#link ? this.#link.sleepMs(this.#nextDueNs(), timeoutMs) : timeoutMs)
+  }
+
+  #nextDueNs(): number {
+    let dueNs = Infinity
+    for (const connection of this.#connections) dueNs = Math.min(dueNs, connection.nextDueNs)
+    return dueNs
   }
 
   #wait(timeoutMs: number): void {
@@ -111,7 +120,7 @@ export class TcpSource implements SourceAgent {
     for (let i = 0; i < connections.length; i++) {
       const connection = connections[i] as Connection
       const wanted = connection.hasRoom ? POLL.IN : 0
-      this.#poll.set(SLOT_FIRST + i, connection.fd, connection.isSending ? wanted | POLL.OUT : wanted)
+      this.#poll.set(SLOT_FIRST + i, connection.fd, connection.isBlocked ? wanted | POLL.OUT : wanted)
     }
     this.#poll.truncate(SLOT_FIRST + connections.length)
     if (this.#poll.wait(timeoutMs) === 0) {
@@ -147,7 +156,9 @@ export class TcpSource implements SourceAgent {
         this.#libc.close(fd)
         continue
       }
-      this.#connections.push(new Connection(fd, `port ${port}`, this.#image, this.stats, performance.now()))
+      this.#connections.push(
+        new Connection(fd, `port ${port}`, this.#image, this.stats, performance.now(), this.#link),
+      )
       this.#count()
     }
   }
