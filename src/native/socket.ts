@@ -111,6 +111,8 @@ export interface SocketTuning {
   readonly notSentLowBytes?: number
   /** SO_MAX_PACING_RATE bytes per second; 0: none. */
   readonly pacingBytesPerSecond?: number
+  /** TCP_CONGESTION, e.g. 'reno'. */
+  readonly congestion?: string
 }
 
 export function tuneSocket(fd: number, tuning: SocketTuning): void {
@@ -119,6 +121,11 @@ export function tuneSocket(fd: number, tuning: SocketTuning): void {
   if (tuning.tos) setSocketOption(fd, IPPROTO_IP, IP_TOS, tuning.tos)
   if (tuning.sendBufferBytes) setSocketOption(fd, SOL_SOCKET, SO.SNDBUF, tuning.sendBufferBytes)
   if (tuning.notSentLowBytes) setSocketOption(fd, IPPROTO_TCP, TCP.NOTSENT_LOWAT, tuning.notSentLowBytes)
+  if (tuning.congestion) {
+    const name = new NativeBuffer(16)
+    name.u8.set(Buffer.from(tuning.congestion))
+    libc().setsockopt(fd, IPPROTO_TCP, TCP.CONGESTION, name.address, tuning.congestion.length)
+  }
   if (tuning.pacingBytesPerSecond) {
     setSocketOption(fd, SOL_SOCKET, SO.MAX_PACING_RATE, Math.min(tuning.pacingBytesPerSecond, 0x7fff_ffff))
   }
