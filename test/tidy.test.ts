@@ -14,6 +14,7 @@ const text = new Map(files.map((file) => [file, readFileSync(join(src, file), 'u
 /** A room may import from rooms further down, never from its neighbours on the same line. */
 const LEVELS = [
   ['cli', 'index.ts'],
+  ['measure', 'bench-kit'],
   ['daemon', 'report', 'sim'],
   ['workers'],
   ['lane'],
@@ -37,6 +38,7 @@ const LONG: Record<string, string> = {
   'lane/demand-agent.ts': 'one session from handshake to letting go: a state machine that reads as one',
   'lane/demand-lane.ts': 'every way of a demand page, from fault to placed',
   'lane/prefault-lane.ts': 'every way of a prefaulted page, from guess to placed',
+  'transport/tcp/connection.ts': 'one connection from hello to its last reply',
 }
 const LINES_MAX = 300
 /** Where the program begins, and what only the package's users, tests, benches and the demo begin with. */

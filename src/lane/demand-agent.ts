@@ -325,9 +325,9 @@ export class DemandAgent {
       }
     }
     if (end !== 'client-gone') this.#releaseRemovers(session)
-    const report = this.#report(session, end)
     lane.end()
     sharedPrefault?.end()
+    const report = this.#report(session, end)
     session.faults.close()
     libc().close(handshake.userfaultfd)
     libc().close(handshake.socket)

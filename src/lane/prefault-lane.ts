@@ -92,6 +92,7 @@ export class PrefaultLane implements CompletionSink {
 
   /** Lets go of the client; reads still in flight are thrown away when they come. */
   end(): void {
+    this.#showBytes()
     this.#placer = undefined
     this.#deferred.clear()
   }
