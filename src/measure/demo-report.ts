@@ -123,31 +123,46 @@ export function demoVerdict(report: DemoReport): string {
   return `${report.conclusion}\n${bytes}`
 }
 
-/** Up to here a p99 is what it was without prefault: two runs without any differ by as much. */
-const NO_DELAY = 1.1
+/** A ratio within this of another is the same: two runs of one kind differ by as much. */
+const SAME = 1.1
 
 /** One sentence, made from the figures, whichever way they point. */
 function conclusion(result: DemoResult, ratios: DemoReport['ratios']): string {
   const { shared, 'own-lane': own } = ratios.random
-  const off = runOf(result, 'random', 'off')
-  const lane = runOf(result, 'random', 'own-lane')
-  const naive = result.over === 'lazy' ? 'without restraint' : 'on the demand connection'
   const times = (ratio: number | null) => (ratio === null ? 'no multiple' : `${threeDigits(ratio)} ×`)
-  const stood = `the threads stood still for ${formatUs(lane.stalls.sum_ms * 1000)} in all instead of ${formatUs(off.stalls.sum_ms * 1000)}`
-  const here =
-    lane.all_here_ms === null
-      ? 'memory was never complete'
-      : `all memory was here after ${formatUs(lane.all_here_ms * 1000)}`
-  const isLess = (own.p99 ?? Infinity) < (shared.p99 ?? 0)
-  const claim = !isLess
-    ? 'This run does not show that a lane of its own keeps prefault out of the way of faults'
-    : (own.p99 ?? Infinity) <= NO_DELAY
+  const stood = (way: PrefaultWay) => formatUs(runOf(result, 'random', way).stalls.sum_ms * 1000)
+  const here = (way: PrefaultWay) => {
+    const ms = runOf(result, 'random', way).all_here_ms
+    return ms === null ? 'never' : formatUs(ms * 1000)
+  }
+  const naive = result.over === 'lazy' ? 'without restraint' : 'on the demand connection'
+  return (
+    `${claim(shared, own)}: with random touches the p99 stall was ${times(shared.p99)} that without prefault (p50 ${times(shared.p50)}) when ` +
+    `prefault ran ${naive}, and ${times(own.p99)} (p50 ${times(own.p50)}) when it had a lane of its own; in all the threads stood still for ` +
+    `${stood('off')} without prefault, ${stood('shared')} and ${stood('own-lane')}, and all memory was here after ${here('shared')} and ${here('own-lane')}.`
+  )
+}
+
+/** Nothing is claimed for the lane of its own unless both count: how long the longest stalls were, and all together. */
+function claim(shared: DemoRatios, own: DemoRatios): string {
+  const verdicts = [compare(own.p99, shared.p99), compare(own.sum, shared.sum)]
+  if (verdicts.includes('unknown')) return 'This run shows nothing, for lack of stalls to compare with'
+  const isNeverMore = !verdicts.includes('more')
+  if (isNeverMore && verdicts.includes('less')) {
+    return (own.p99 ?? Infinity) <= SAME
       ? 'Prefault on a lane of its own did not delay the faults that it ran beside'
       : 'Prefault on a lane of its own delayed the faults that it ran beside less than the naive way'
-  return (
-    `${claim}: with random touches a stall was ${times(shared.p50)} (p50) and ${times(shared.p99)} (p99) as long as without prefault ` +
-    `when prefault ran ${naive}, and ${times(own.p50)} and ${times(own.p99)} when it had a lane of its own; there ${stood}, and ${here}.`
-  )
+  }
+  if (isNeverMore) return 'In this run it made no difference whether prefault had a lane of its own'
+  return verdicts.includes('less')
+    ? 'In this run a lane of its own made the longest stalls or all together shorter, but not both'
+    : 'In this run prefault delayed faults more on a lane of its own than in the naive way'
+}
+
+function compare(ours: number | null, theirs: number | null): 'less' | 'same' | 'more' | 'unknown' {
+  if (ours === null || theirs === null) return 'unknown'
+  if (ours * SAME < theirs) return 'less'
+  return ours > theirs * SAME ? 'more' : 'same'
 }
 
 function percent(share: number): string {

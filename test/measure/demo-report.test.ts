@@ -33,24 +33,35 @@ function result(p99: Record<DemoRun['prefault'], number>, change: Partial<DemoRu
 
 describe('the report of the demo', () => {
   it('says what the figures say, whichever way they point', () => {
-    const free = demoReport(result({ off: 100, shared: 900, 'own-lane': 105 }), context)
-    expect(free.conclusion).toMatch(
-      /^Prefault on a lane of its own did not delay.*9\.00 × \(p99\).*1\.05 × when/,
+    const says = (p99: Record<DemoRun['prefault'], number>) => demoReport(result(p99), context).conclusion
+    expect(says({ off: 100, shared: 900, 'own-lane': 105 })).toMatch(
+      /^Prefault on a lane of its own did not delay.*9\.00 × that.*1\.05 × \(p50/,
     )
-    const better = demoReport(result({ off: 100, shared: 900, 'own-lane': 150 }), context)
-    expect(better.conclusion).toMatch(/^Prefault on a lane of its own delayed .* less than the naive way/)
+    expect(says({ off: 100, shared: 900, 'own-lane': 150 })).toMatch(
+      /^Prefault on .* less than the naive way/,
+    )
+    expect(says({ off: 100, shared: 320, 'own-lane': 308 })).toMatch(/^In this run it made no difference/)
     const worse = demoReport(result({ off: 100, shared: 200, 'own-lane': 300 }), context)
-    expect(worse.conclusion).toMatch(/^This run does not show/)
+    expect(worse.conclusion).toMatch(/^In this run prefault delayed faults more on a lane of its own/)
     expect(worse.ratios.random).toEqual({
       shared: { p50: 2, p99: 2, sum: 2 },
       'own-lane': { p50: 3, p99: 3, sum: 3 },
     })
   })
 
+  it('claims nothing for short tails that were paid for with more standing still, and tells all three sums', () => {
+    const { runs, ...rest } = result({ off: 100, shared: 900, 'own-lane': 150 })
+    const sums = { off: 5640, shared: 1250, 'own-lane': 6660 }
+    const paid = runs.map((run) => ({ ...run, stalls: { ...run.stalls, sum_ms: sums[run.prefault] } }))
+    const { conclusion } = demoReport({ ...rest, runs: paid }, context)
+    expect(conclusion).toMatch(/^In this run a lane of its own made .* but not both/)
+    expect(conclusion).toContain('5.64 s without prefault, 1.25 s and 6.66 s')
+  })
+
   it('has no ratio where nobody stood still without prefault', () => {
     const report = demoReport(result({ off: 0, shared: 200, 'own-lane': 100 }), context)
     expect(report.ratios.random.shared).toEqual({ p50: null, p99: null, sum: null })
-    expect(report.conclusion).toContain('no multiple')
+    expect(report.conclusion).toMatch(/^This run shows nothing.*no multiple/)
   })
 
   it('shows each run, how much was touched, and what never came', () => {
