@@ -189,9 +189,9 @@ describe.skipIf(!userfaultfdOrSkipLoudly())('sessions', () => {
   })
 
   it('gives a removed page zeros or what was written since, never the snapshot, while both lanes run', async () => {
-    const { url } = await bench.serve('--image', writeImage(16 << 20))
+    const { url } = await bench.serve('--synthetic', '64MiB')
     const run = await attach(url, '--json', '-')
-    const toucher = client({ bytes: 16 << 20, threads: 4, mode: 'balloon', seconds: 3 })
+    const toucher = client({ bytes: 64 << 20, threads: 4, mode: 'balloon', seconds: 3 })
     expect(await toucher.ended).toBe(0)
     const seen = result(toucher)
     expect(seen).toMatchObject({ wrong: 0, firstWrong: '' })

@@ -5,10 +5,13 @@ import { fillSyntheticPage } from '../../dist/memory/synthetic.js'
 import { MADV } from '../../dist/native/abi.js'
 import { libc, viewOf } from '../../dist/native/libc.js'
 
-const { address, bytes, pageSize, thread, threads, mode, holesFrom, seconds, seed } = workerData
+const { gate, bytes, pageSize, thread, threads, mode, holesFrom, seconds, seed } = workerData
 const wordsPerPage = pageSize / 4
 const scale = pageSize / 4096
 const want = new Uint32Array(wordsPerPage)
+parentPort.postMessage('here')
+Atomics.wait(gate, 0, 0n)
+const address = Number(Atomics.load(gate, 0))
 const views = []
 const VIEW_BYTES = 1 << 30
 for (let at = 0; at < bytes; at += VIEW_BYTES)
