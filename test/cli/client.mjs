@@ -1,5 +1,5 @@
 // A client process: one region of the synthetic image (or a sparse one), touched by real threads, every byte checked.
-// argv: socket, JSON options. Prints `up`, then one JSON line per finished task; tasks come on standard input or argv.
+// argv: socket, JSON options. Prints `up` and its pid, then one JSON line when all threads are through.
 import { Worker } from 'node:worker_threads'
 import { FaultClient } from '../../dist/fault/client.js'
 
@@ -10,6 +10,7 @@ const {
   mode = 'seq',
   holesFrom = Infinity,
   seconds = 0,
+  thinkMs = 0,
   seed = 1,
   ...options
 } = JSON.parse(json)
@@ -21,7 +22,7 @@ let starting = threads
 const sum = { touched: 0, wrong: 0, discarded: 0, firstWrong: '' }
 for (let thread = 0; thread < threads; thread++) {
   const worker = new Worker(new URL('./toucher.mjs', import.meta.url), {
-    workerData: { gate, bytes, pageSize, thread, threads, mode, holesFrom, seconds, seed },
+    workerData: { gate, bytes, pageSize, thread, threads, mode, holesFrom, seconds, thinkMs, seed },
   })
   worker.on('message', (result) => {
     if (result === 'here') {

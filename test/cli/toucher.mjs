@@ -5,7 +5,7 @@ import { fillSyntheticPage } from '../../dist/memory/synthetic.js'
 import { MADV } from '../../dist/native/abi.js'
 import { libc, viewOf } from '../../dist/native/libc.js'
 
-const { gate, bytes, pageSize, thread, threads, mode, holesFrom, seconds, seed } = workerData
+const { gate, bytes, pageSize, thread, threads, mode, holesFrom, seconds, thinkMs, seed } = workerData
 const wordsPerPage = pageSize / 4
 const scale = pageSize / 4096
 const want = new Uint32Array(wordsPerPage)
@@ -45,6 +45,8 @@ if (mode === 'balloon') {
   const content = new Map()
   const until = performance.now() + seconds * 1000
   while (performance.now() < until) {
+    // While a removal is under way the kernel lets nobody place; with pauses there is something to go wrong.
+    if (thinkMs > 0) Atomics.wait(gate, 1, 0n, thinkMs)
     const page = mine[chance(mine.length)]
     const dice = chance(8)
     if (dice < 4) {
