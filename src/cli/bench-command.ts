@@ -2,6 +2,7 @@
 import type { Command } from 'commander'
 import { addBenchFault } from './bench-fault-command.ts'
 import { addBenchIsolation } from './bench-isolation-command.ts'
+import { addRdmaBench } from './rdma-bench-command.ts'
 
 export function addBench(program: Command): void {
   const bench = program
@@ -9,4 +10,5 @@ export function addBench(program: Command): void {
     .description('measurements, each in one run with what it is compared with')
   addBenchFault(bench)
   addBenchIsolation(bench)
+  addRdmaBench(bench)
 }
