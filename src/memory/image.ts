@@ -194,12 +194,13 @@ export class ImageReader {
     const step = this.#pagesPerLook
     let begin = firstPage
     let end = firstPage + pageCount
-    while (begin % step !== 0 && !this.#isHole(begin - 1)) begin--
-    while (end % step !== 0 && end < this.pageCount && !this.#isHole(end)) end++
+    while (begin % step !== 0 && !this.isHole(begin - 1)) begin--
+    while (end % step !== 0 && end < this.pageCount && !this.isHole(end)) end++
     return this.#verify(begin, end) || this.#verify(firstPage, firstPage + pageCount)
   }
 
-  #isHole(page: number): boolean {
+  /** Known to be zero without reading it. */
+  isHole(page: number): boolean {
     return this.#holes !== null && ((this.#holes[page >> 3] as number) & (1 << (page & 7))) !== 0
   }
 
@@ -221,7 +222,7 @@ export class ImageReader {
 
   /** True when every byte of a readable page is zero; one load for the usual page that is not. */
   isZero(page: number): boolean {
-    if (this.#isHole(page)) return true
+    if (this.isHole(page)) return true
     const view = this.#words[Math.floor(page / this.#pagesPerView)] as Int32Array
     const start = (page % this.#pagesPerView) * this.#wordsPerPage
     const end = start + this.#wordsPerPage

@@ -55,6 +55,7 @@ export interface Libc {
   eventfd(initial: N, flags: N): N
   ioctl(fd: N, request: N, argument: N): N
   syscall3(number: N, a: N, b: N, c: N): N
+  clock_gettime(clock: N, timespec: N): N
   sched_yield(): N
   sched_setaffinity(pid: N, bytes: N, mask: N): N
   gettid(): N
@@ -104,6 +105,7 @@ const PROTOTYPES: Record<Exclude<keyof Libc, 'arch' | 'errno'>, string> = {
   eventfd: 'int eventfd(uint32_t, int)',
   ioctl: 'int ioctl(int, uint64_t, uint64_t)',
   syscall3: 'int64_t syscall(int64_t, uint64_t, uint64_t, uint64_t)',
+  clock_gettime: 'int clock_gettime(int, uint64_t)',
   sched_yield: 'int sched_yield()',
   sched_setaffinity: 'int sched_setaffinity(int, uint64_t, uint64_t)',
   gettid: 'int gettid()',

@@ -12,6 +12,7 @@ interface TransportModule {
 const BUILT_IN: Record<string, () => Promise<TransportModule>> = {
   tcp: () => import('../transport/tcp/index.ts'),
   shm: () => import('../transport/shm/index.ts'),
+  'rdma-sim': () => import('../transport/rdma-sim/index.ts'),
 }
 
 export function schemeOf(url: string): string {

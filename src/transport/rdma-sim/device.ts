@@ -4,7 +4,7 @@
  */
 import { FaultlaneError } from '../../errors.ts'
 import { allocateCompletionRing, CompletionQueue } from './completion-queue.ts'
-import { EgressPort, type PortSink } from './egress-port.ts'
+import { EgressPort, type PortSink, type SharedWire } from './egress-port.ts'
 import { EVENT } from './engine.ts'
 import type { EventLoop } from './event-loop.ts'
 import type { NicFigures } from './nic-figures.ts'
@@ -28,6 +28,8 @@ export interface DeviceOptions {
   readonly slToVl?: readonly number[]
   /** Switches on the way to the other NICs. Default: 0, back to back. */
   readonly switchHops?: number
+  /** The wire behind the port when this device is one of several views of a NIC, each in a fabric of its own. */
+  readonly sharedWire?: SharedWire
 }
 
 export interface AsyncEvent {
@@ -67,7 +69,8 @@ export class Device implements PortSink {
     this.number = number
     this.model = new NicModel(figures, options.switchHops)
     const event = { port: number, eligible: EVENT.ELIGIBLE, wireFree: EVENT.WIRE_FREE }
-    this.port = new EgressPort(home.loop, this.model, options.arbitration ?? LATENCY_LANE, this, event)
+    const { arbitration = LATENCY_LANE, sharedWire = null } = options
+    this.port = new EgressPort(home.loop, this.model, arbitration, this, event, sharedWire)
     this.#home = home
     this.#slToVl = options.slToVl ?? SL_TO_VL
   }

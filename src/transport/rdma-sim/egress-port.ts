@@ -20,12 +20,19 @@ export interface PortSink {
   onSent(flow: number, token: number, extraPs: number): void
 }
 
+/** A wire that ports outside of this fabric send on, too. */
+export interface SharedWire {
+  /** Takes the wire for `wirePs` and returns when the packet begins: `nowPs` or later. */
+  reserve(nowPs: number, wirePs: number): number
+}
+
 export class EgressPort {
   readonly #loop: EventLoop
   readonly #model: NicModel
   readonly #sink: PortSink
   readonly #arbiter: VlArbiter
   readonly #port: number
+  readonly #wire: SharedWire | null
   readonly #eligibleKind: number
   readonly #wireKind: number
   readonly #lanes = Array.from({ length: VL_COUNT }, () => new PacketFifo())
@@ -43,11 +50,13 @@ export class EgressPort {
     arbitration: VlArbitration,
     sink: PortSink,
     event: { readonly port: number; readonly eligible: number; readonly wireFree: number },
+    wire: SharedWire | null = null,
   ) {
     this.#loop = loop
     this.#model = model
     this.#arbiter = new VlArbiter(arbitration)
     this.#sink = sink
+    this.#wire = wire
     this.#port = event.port
     this.#eligibleKind = event.eligible
     this.#wireKind = event.wireFree
@@ -160,6 +169,8 @@ export class EgressPort {
     const wirePs = isShared
       ? this.#model.sharedWirePs(this.#sendingBytes, isAnswers)
       : this.#model.wirePs(this.#sendingBytes)
-    this.#loop.at(this.#loop.nowPs + wirePs, this.#wireKind, this.#port)
+    const { nowPs } = this.#loop
+    const startPs = this.#wire === null ? nowPs : this.#wire.reserve(nowPs, wirePs)
+    this.#loop.at(startPs + wirePs, this.#wireKind, this.#port)
   }
 }

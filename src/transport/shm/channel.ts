@@ -16,10 +16,11 @@ import { FaultlaneError } from '../../errors.ts'
 import { ERRNO, errnoName, MSG, POLL } from '../../native/abi.ts'
 import { NativeBuffer } from '../../native/buffer.ts'
 import { type Libc, libc } from '../../native/libc.ts'
+import { type Greeted, greet } from '../shared-image/greet.ts'
 import type { Channel, ChannelOptions, CompletionSink, ImageInfo, Lane } from '../transport.ts'
 import { COMPLETION } from '../transport.ts'
-import { type Greeted, greet } from './greet.ts'
 import { CopiedPages, MappedPages, type Pages } from './pages.ts'
+import { SHM } from './protocol.ts'
 
 /**
  * Bytes of one read at most, and so the most that poll() looks through for one completion; a guess. A page larger
@@ -34,7 +35,7 @@ const READ_BYTES_MAX = 1 << 20
 const LOOK_MS = 1
 
 export function openShmChannel(url: string, lane: Lane, options: ChannelOptions = {}): ShmChannel {
-  const greeted = greet(url, lane, options.pageSize ?? 4096, options.timeoutMs ?? CONNECT_TIMEOUT_MS)
+  const greeted = greet(SHM, url, lane, options.pageSize ?? 4096, options.timeoutMs ?? CONNECT_TIMEOUT_MS)
   const readPagesMax = Math.max(1, Math.floor(READ_BYTES_MAX / greeted.info.pageSize))
   try {
     const pages =

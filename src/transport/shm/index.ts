@@ -1,11 +1,12 @@
-/** Shared memory, source and destination on one host: `shm:PATH`. The destination maps the image. See wire.ts. */
+/** Shared memory, source and destination on one host: `shm:PATH`. The destination maps the image. */
 import { CONNECT_TIMEOUT_MS } from '../../config.ts'
 import { libc } from '../../native/libc.ts'
+import { greet } from '../shared-image/greet.ts'
+import { ImageShare } from '../shared-image/source.ts'
 import type { SourceTransport } from '../source.ts'
 import type { ChannelOptions, ImageInfo, Transport } from '../transport.ts'
 import { openShmChannel } from './channel.ts'
-import { greet } from './greet.ts'
-import { listenShmSource } from './source.ts'
+import { SHM } from './protocol.ts'
 
 const SCHEMES = ['shm'] as const
 
@@ -13,7 +14,7 @@ export const transport: Transport = {
   schemes: SCHEMES,
   describe(url: string, options: ChannelOptions = {}): ImageInfo {
     const timeoutMs = options.timeoutMs ?? CONNECT_TIMEOUT_MS
-    const { info, socket, imageFd } = greet(url, 'describe', options.pageSize ?? 4096, timeoutMs)
+    const { info, socket, imageFd } = greet(SHM, url, 'describe', options.pageSize ?? 4096, timeoutMs)
     libc().close(socket)
     libc().close(imageFd)
     return info
@@ -21,5 +22,8 @@ export const transport: Transport = {
   open: openShmChannel,
 }
 
-export const source: SourceTransport = { schemes: SCHEMES, listen: listenShmSource }
+export const source: SourceTransport = {
+  schemes: SCHEMES,
+  listen: (url, image, options) => new ImageShare(SHM, url, image, options),
+}
 export default transport

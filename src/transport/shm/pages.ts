@@ -12,7 +12,7 @@ import { type ImageDescription, ImageReader } from '../../memory/image.ts'
 import { FCNTL, MAP, PROT, SEAL } from '../../native/abi.ts'
 import { NativeBuffer } from '../../native/buffer.ts'
 import { check, type Libc, libc } from '../../native/libc.ts'
-import type { Greeted } from './greet.ts'
+import type { Greeted } from '../shared-image/greet.ts'
 
 /** What a channel asks about the pages of the read at the head of its queue. */
 export interface Pages {

@@ -7,19 +7,19 @@ import { Image } from '../../../src/memory/image.ts'
 import { NativeBuffer } from '../../../src/native/buffer.ts'
 import { libc } from '../../../src/native/libc.ts'
 import { connectUnix, DescriptorMessages, WOULD_BLOCK } from '../../../src/native/unix-socket.ts'
-import { source } from '../../../src/transport/shm/index.ts'
 import {
   HELLO_BYTES,
-  HELLO_MAGIC,
   LANE_CODE,
-  SHM_VERSION,
+  SHARE_VERSION,
   STATUS,
   WELCOME,
   WELCOME_BYTES,
-} from '../../../src/transport/shm/wire.ts'
+} from '../../../src/transport/shared-image/wire.ts'
+import { source } from '../../../src/transport/shm/index.ts'
+import { SHM } from '../../../src/transport/shm/protocol.ts'
 import type { SourceAgent } from '../../../src/transport/source.ts'
 
-const GOOD = [HELLO_MAGIC, SHM_VERSION, LANE_CODE.demand, 4096]
+const GOOD = [SHM.helloMagic, SHARE_VERSION, LANE_CODE.demand, 4096]
 const messages = new DescriptorMessages()
 let folder: string
 let path: string
@@ -91,12 +91,16 @@ describe('the shm source', () => {
   })
 
   it.each([
-    ['a later version', [HELLO_MAGIC, SHM_VERSION + 1, LANE_CODE.demand, 4096], STATUS.BAD_VERSION],
-    ['no such lane', [HELLO_MAGIC, SHM_VERSION, 4, 4096], STATUS.BAD_LANE],
-    ['a page size of 12 KiB', [HELLO_MAGIC, SHM_VERSION, LANE_CODE.demand, 12_288], STATUS.BAD_PAGE_SIZE],
+    ['a later version', [SHM.helloMagic, SHARE_VERSION + 1, LANE_CODE.demand, 4096], STATUS.BAD_VERSION],
+    ['no such lane', [SHM.helloMagic, SHARE_VERSION, 4, 4096], STATUS.BAD_LANE],
+    [
+      'a page size of 12 KiB',
+      [SHM.helloMagic, SHARE_VERSION, LANE_CODE.demand, 12_288],
+      STATUS.BAD_PAGE_SIZE,
+    ],
     [
       'a page larger than the image',
-      [HELLO_MAGIC, SHM_VERSION, LANE_CODE.demand, 131_072],
+      [SHM.helloMagic, SHARE_VERSION, LANE_CODE.demand, 131_072],
       STATUS.BAD_PAGE_SIZE,
     ],
   ])('refuses %s in its welcome, without descriptors, and hangs up', (_what, words, expected) => {

@@ -1,9 +1,8 @@
 /**
- * Lets destinations on this host map the frozen image: `shm:PATH`. Owned by one thread, never blocks in a turn.
+ * Lets destinations on this host map the frozen image. Owned by one thread, never blocks in a turn.
  * It answers one hello per connection with the image's descriptor and then only keeps the connection open:
  * destinations read the mapping without the source's CPU, so its stats count channels and no pages.
  */
-import { FaultlaneError } from '../../errors.ts'
 import type { ImageDescription } from '../../memory/image.ts'
 import { ERRNO, errnoName, MSG, OPEN, POLL } from '../../native/abi.ts'
 import { NativeBuffer } from '../../native/buffer.ts'
@@ -16,14 +15,13 @@ import {
   EXTENTS_UNKNOWN,
   HELLO,
   HELLO_BYTES,
-  HELLO_MAGIC,
   LANE_CODE,
-  pathOfShmUrl,
-  SHM_VERSION,
+  pathOfUrl,
+  SHARE_VERSION,
+  type ShareProtocol,
   STATUS,
   WELCOME,
   WELCOME_BYTES,
-  WELCOME_MAGIC,
 } from './wire.ts'
 
 /** A connection that has not said hello by then is closed. */
@@ -44,7 +42,7 @@ interface Connection {
   endReason: string
 }
 
-class ShmSource implements SourceAgent {
+export class ImageShare implements SourceAgent {
   readonly url: string
   readonly stats: SourceStats = {
     channels: 0,
@@ -55,6 +53,7 @@ class ShmSource implements SourceAgent {
     refused: 0,
   }
   readonly #libc: Libc = libc()
+  readonly #protocol: ShareProtocol
   readonly #image: ImageDescription
   readonly #options: SourceOptions
   readonly #listener: UnixListener
@@ -66,11 +65,16 @@ class ShmSource implements SourceAgent {
   #connections: Connection[] = []
   #isClosed = false
 
-  constructor(url: string, image: ImageDescription, options: SourceOptions) {
-    const path = pathOfShmUrl(url)
-    if (path === '') {
-      throw new FaultlaneError({ code: 'BAD_ARGUMENT', what: 'shm address', got: url, expected: 'shm:PATH' })
-    }
+  /** @param makeExtraFds makes what destinations get besides; ours to close */
+  constructor(
+    protocol: ShareProtocol,
+    url: string,
+    image: ImageDescription,
+    options: SourceOptions,
+    makeExtraFds: () => readonly number[] = () => [],
+  ) {
+    const path = pathOfUrl(url, protocol)
+    this.#protocol = protocol
     this.url = url
     this.#image = image
     this.#options = options
@@ -80,6 +84,7 @@ class ShmSource implements SourceAgent {
       const own = `/proc/self/fd/${image.fd}`
       this.#shared = [check(libc().open(own, OPEN.RDONLY | OPEN.CLOEXEC, 0), 'open', `image ${image.name}`)]
       if (image.extents) this.#shared.push(sealedExtents(image.extents))
+      this.#shared.push(...makeExtraFds())
     } catch (error) {
       this.#listener.close()
       throw error
@@ -171,7 +176,7 @@ class ShmSource implements SourceAgent {
 
   #answer(connection: Connection): void {
     const hello = connection.hello.u32
-    if (hello[HELLO.MAGIC] !== HELLO_MAGIC) {
+    if (hello[HELLO.MAGIC] !== this.#protocol.helloMagic) {
       const bytes = [...connection.hello.u8.subarray(0, 8)]
         .map((b) => b.toString(16).padStart(2, '0'))
         .join(' ')
@@ -182,14 +187,14 @@ class ShmSource implements SourceAgent {
     const pageBytes = hello[HELLO.PAGE_BYTES] as number
     const isPowerOfTwo = pageBytes >= 4096 && (pageBytes & (pageBytes - 1)) === 0
     let status: number = STATUS.OK
-    if (hello[HELLO.VERSION] !== SHM_VERSION) status = STATUS.BAD_VERSION
+    if (hello[HELLO.VERSION] !== SHARE_VERSION) status = STATUS.BAD_VERSION
     else if (lane < LANE_CODE.describe || lane > LANE_CODE.prefault) status = STATUS.BAD_LANE
     else if (!isPowerOfTwo || this.#image.bytes % pageBytes !== 0) status = STATUS.BAD_PAGE_SIZE
 
     const { id, bytes, extents } = this.#image
     const welcome = this.#welcome
-    welcome.u32[WELCOME.MAGIC] = WELCOME_MAGIC
-    welcome.u32[WELCOME.VERSION] = SHM_VERSION
+    welcome.u32[WELCOME.MAGIC] = this.#protocol.welcomeMagic
+    welcome.u32[WELCOME.VERSION] = SHARE_VERSION
     welcome.u32[WELCOME.STATUS] = status
     welcome.u32[WELCOME.PAGE_BYTES] = pageBytes
     welcome.setU64(WELCOME.BYTES_LOW * 4, bytes)
@@ -250,8 +255,4 @@ class ShmSource implements SourceAgent {
     for (const fd of this.#shared) this.#libc.close(fd)
     this.#listener.close()
   }
-}
-
-export function listenShmSource(url: string, image: ImageDescription, options: SourceOptions): SourceAgent {
-  return new ShmSource(url, image, options)
 }

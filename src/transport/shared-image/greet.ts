@@ -12,21 +12,20 @@ import {
   EXTENTS_UNKNOWN,
   HELLO,
   HELLO_BYTES,
-  HELLO_MAGIC,
   LANE_CODE,
-  pathOfShmUrl,
-  SHM_VERSION,
+  pathOfUrl,
+  SHARE_VERSION,
+  type ShareProtocol,
   STATUS,
   WELCOME,
   WELCOME_BYTES,
-  WELCOME_MAGIC,
 } from './wire.ts'
 
 const UNIT_BYTES = 4096
 /** Between two tries to connect while the source's backlog is full. */
 const RETRY_MS = 5
 
-/** An open shm connection; whoever has it closes both descriptors. */
+/** An open connection; whoever has it closes all descriptors. */
 export interface Greeted {
   readonly info: ImageInfo
   readonly bytes: number
@@ -34,21 +33,24 @@ export interface Greeted {
   readonly extents: Uint32Array | null
   readonly socket: number
   readonly imageFd: number
+  /** What the transport adds, in its order. */
+  readonly extraFds: readonly number[]
 }
 
 export function greet(
+  protocol: ShareProtocol,
   url: string,
   lane: keyof typeof LANE_CODE,
   pageBytes: number,
   timeoutMs: number,
 ): Greeted {
   const deadline = performance.now() + timeoutMs
-  const socket = connect(url, deadline)
+  const socket = connect(protocol, url, deadline)
   const fds: number[] = []
   try {
     const hello = new NativeBuffer(HELLO_BYTES)
-    hello.u32[HELLO.MAGIC] = HELLO_MAGIC
-    hello.u32[HELLO.VERSION] = SHM_VERSION
+    hello.u32[HELLO.MAGIC] = protocol.helloMagic
+    hello.u32[HELLO.VERSION] = SHARE_VERSION
     hello.u32[HELLO.LANE] = LANE_CODE[lane]
     hello.u32[HELLO.PAGE_BYTES] = pageBytes
     if (libc().send(socket, hello.address, HELLO_BYTES, MSG.NOSIGNAL) !== HELLO_BYTES) {
@@ -56,7 +58,7 @@ export function greet(
     }
     const welcome = new NativeBuffer(WELCOME_BYTES)
     receiveWelcome(url, socket, welcome, fds, deadline)
-    return readWelcome(url, pageBytes, welcome, fds, socket)
+    return readWelcome(protocol, url, pageBytes, welcome, fds, socket)
   } catch (error) {
     libc().close(socket)
     for (const fd of fds) libc().close(fd)
@@ -64,11 +66,8 @@ export function greet(
   }
 }
 
-function connect(url: string, deadline: number): number {
-  const path = pathOfShmUrl(url)
-  if (path === '') {
-    throw new FaultlaneError({ code: 'BAD_ARGUMENT', what: 'shm address', got: url, expected: 'shm:PATH' })
-  }
+function connect(protocol: ShareProtocol, url: string, deadline: number): number {
+  const path = pathOfUrl(url, protocol)
   for (;;) {
     try {
       return connectUnix(path)
@@ -113,6 +112,7 @@ function receiveWelcome(
 }
 
 function readWelcome(
+  protocol: ShareProtocol,
   url: string,
   pageBytes: number,
   welcome: NativeBuffer,
@@ -120,14 +120,14 @@ function readWelcome(
   socket: number,
 ): Greeted {
   const word = (index: number) => welcome.u32[index] as number
-  if (word(WELCOME.MAGIC) !== WELCOME_MAGIC) {
+  if (word(WELCOME.MAGIC) !== protocol.welcomeMagic) {
     const first = [...welcome.u8.subarray(0, 8)].map((b) => b.toString(16).padStart(2, '0')).join(' ')
     throw nonsense(url, `first bytes ${first}`, 'the welcome of a Faultlane source')
   }
   const status = word(WELCOME.STATUS)
-  if (status === STATUS.BAD_VERSION || word(WELCOME.VERSION) !== SHM_VERSION) {
+  if (status === STATUS.BAD_VERSION || word(WELCOME.VERSION) !== SHARE_VERSION) {
     const got = word(WELCOME.VERSION)
-    throw new FaultlaneError({ code: 'VERSION_MISMATCH', peer: peerName(url), got, expected: SHM_VERSION })
+    throw new FaultlaneError({ code: 'VERSION_MISMATCH', peer: peerName(url), got, expected: SHARE_VERSION })
   }
   const bytes = welcome.getU64(WELCOME.BYTES_LOW * 4)
   if (status === STATUS.BAD_PAGE_SIZE) {
@@ -141,17 +141,16 @@ function readWelcome(
   if (status !== STATUS.OK) throw nonsense(url, `status ${status}`, 'a status of this version')
   const pairs = word(WELCOME.EXTENT_PAIRS)
   const isKnown = pairs !== EXTENTS_UNKNOWN
-  if (fds.length !== (isKnown ? 2 : 1)) {
-    throw nonsense(url, `${fds.length} descriptors`, isKnown ? 'the image and its extents' : 'the image')
-  }
+  const expected = (isKnown ? 2 : 1) + protocol.extraFds
+  if (fds.length !== expected) throw nonsense(url, `${fds.length} descriptors`, `${expected}`)
   if (isKnown && pairs > EXTENTS_MAX) throw nonsense(url, `${pairs} extents`, `${EXTENTS_MAX} at most`)
   if (bytes === 0 || bytes % pageBytes !== 0 || !Number.isSafeInteger(bytes)) {
     throw nonsense(url, `an image of ${bytes} bytes`, `a multiple of ${pageBytes}`)
   }
-  const [imageFd, extentsFd] = fds as [number, number?]
-  const extents =
-    extentsFd === undefined ? null : readExtents(extentsFd, pairs, bytes / UNIT_BYTES, peerName(url))
-  if (extentsFd !== undefined) libc().close(extentsFd)
+  const imageFd = fds[0] as number
+  const extentsFd = fds[1] as number
+  const extents = isKnown ? readExtents(extentsFd, pairs, bytes / UNIT_BYTES, peerName(url)) : null
+  if (isKnown) libc().close(extentsFd)
   const hex = (index: number) => word(index).toString(16).padStart(8, '0')
   const info: ImageInfo = {
     imageId: hex(WELCOME.IMAGE_HIGH) + hex(WELCOME.IMAGE_LOW),
@@ -159,7 +158,7 @@ function readWelcome(
     pageCount: bytes / pageBytes,
     dataExtents: extentsInPages(extents, pageBytes),
   }
-  return { info, bytes, extents, socket, imageFd }
+  return { info, bytes, extents, socket, imageFd, extraFds: fds.slice(isKnown ? 2 : 1) }
 }
 
 function peerName(url: string): string {
