@@ -22,40 +22,56 @@ export interface AttachOptions {
   readonly socket: string
   /** URL of the page source. */
   readonly source: string
+  /** What to fetch ahead: nothing, or address order from the last fault on. Default: sequential. */
   readonly prefault?: 'off' | 'sequential'
+  /** How the demand agent waits between turns. Default: adaptive. */
   readonly wait?: WaitMode
+  /** When the source is gone: touchers wait for it, or the client is killed (SIGKILL). Default: wait. */
   readonly onLoss?: LossPolicy
-  /** Goes on listening after a client has ended. */
+  /** Goes on listening after a client has ended. Default: false. */
   readonly keep?: boolean
-  /** Bytes of the client's pages: 4096, or 2 MiB for hugetlb. */
+  /** Bytes of the client's pages: 4096, or 2 MiB for hugetlb. Default: 4096. */
   readonly pageSize?: number
+  /** Who gets the wire when. Default: S2, Faultlane; the others are there to be compared with. */
   readonly scheduling?: SchedulingName
   /** File URL of a third party's transport module. */
   readonly transport?: string
   /** Told how to stop, before there is anything that a sudden end would leave behind. */
   readonly onStarting?: (stop: () => Promise<void>) => void
+  /** Told when a client comes, is refused or has ended, and when the source is lost or back. */
   readonly onEvent?: (event: AgentEvent) => void
+  /** Told that a worker has died: the attachment is good for close() only. */
   readonly onFailed?: (error: FaultlaneError) => void
 }
 
 /** What has been done so far for the client of the moment. */
 export interface AttachProgress {
+  /** Pages that are neither there nor known to be zero. */
   readonly remaining: number
+  /** Pages that threads stand still for now. */
   readonly pending: number
+  /** Pages brought by each lane since the attachment began, with content. */
   readonly demanded: number
   readonly prefaulted: number
 }
 
 export interface Attachment {
+  /** Pages of the source's image, and bytes of each. */
   readonly pageCount: number
   readonly pageSize: number
+  /** Identifies the frozen image: 16 hexadecimal digits. */
   readonly imageId: string
   progress(): AttachProgress
   /** Resolves when the demand agent has ended: after its only client, or after close(). */
   readonly ended: Promise<void>
+  /** Ends both lanes and lets the client go as it is: pages that have not come stay missing. More than once is safe. */
   close(): Promise<void>
 }
 
+/**
+ * Starts a fault handler and resolves once clients may connect. Throws CONNECT_FAILED, PROTOCOL, VERSION_MISMATCH,
+ * GEOMETRY_MISMATCH, ADDRESS_IN_USE, BAD_ARGUMENT, NATIVE_UNAVAILABLE.
+ */
 export async function attach(options: AttachOptions): Promise<Attachment> {
   const sourceUrl = await resolveUrl(options.source)
   const pageBytes = options.pageSize ?? 4096

@@ -28,16 +28,21 @@ const ASKING_MS_MAX = 100
 export interface LazyOptions {
   /** URL of the page source. */
   readonly source: string
+  /** What to fetch ahead: nothing, or address order from the last fault on. Default: sequential. */
   readonly prefault?: 'off' | 'sequential'
+  /** How the demand agent waits between turns. Default: adaptive. */
   readonly wait?: WaitMode
   /** S1: prefault unrestrained, to be compared with. The demand agent of a LazyMemory never shares its connection. */
   readonly scheduling?: 'S1' | 'S2'
   /** How long a read may wait for one page, milliseconds. Default: 30,000. */
   readonly timeoutMs?: number
+  /** Bytes of a page, a power of two from 4096 that divides the image. Default: 4096. */
   readonly pageSize?: number
   /** File URL of a third party's transport module. */
   readonly transport?: string
+  /** Told when the source is lost or back, and of pages that it could not read. */
   readonly onEvent?: (event: AgentEvent) => void
+  /** Told that a worker has died: whoever waits for a page comes back with PAGE_LOST. */
   readonly onFailed?: (error: FaultlaneError) => void
 }
 
@@ -45,14 +50,17 @@ export interface LazyOptions {
 export interface LazyProgress {
   /** Pages that are neither here nor known to be zero. */
   readonly remaining: number
+  /** Pages brought by each lane, with content. */
   readonly demanded: number
   readonly prefaulted: number
+  /** Page bytes over both channels, without headers. */
   readonly bytesReceived: number
 }
 
 export interface OpenLazyMemory {
   /** For the thread that opened it. */
   readonly memory: LazyMemory
+  /** Identifies the frozen image: 16 hexadecimal digits. */
   readonly imageId: string
   /** Plain data for another thread of this process (workerData), which makes its own end of it by joinLazyMemory(). */
   readonly share: LazyShare

@@ -10,7 +10,6 @@ import { type RunningWorker, spawnWorker } from '../workers/spawn.ts'
 import { schemeOf } from '../workers/transports.ts'
 import type { WaitMode } from '../workers/wait.ts'
 import { resolveUrl } from './resolve-url.ts'
-import { makeSyntheticImage } from './synthetic-image.ts'
 
 export interface ServeOptions {
   /** Path of a memory image; its size a multiple of 4096. Exactly one of `image` and `synthetic`. */
@@ -19,6 +18,7 @@ export interface ServeOptions {
   readonly synthetic?: number
   /** `tcp://HOST:PORT` (port 0: any free one), or another transport's URL. */
   readonly listen: string
+  /** How the source waits for requests. Default: adaptive. */
   readonly wait?: WaitMode
   /** Told how to stop, before there is anything that a sudden end would leave behind. */
   readonly onStarting?: (stop: () => Promise<void>) => void
@@ -33,7 +33,9 @@ export interface ServeOptions {
 export interface Serving {
   /** What destinations dial. */
   readonly url: string
+  /** Identifies the frozen image: 16 hexadecimal digits. */
   readonly imageId: string
+  /** Of the image. */
   readonly bytes: number
   /** How late the emulated link delivered demand replies: what it adds to the round trip asked for. */
   linkLateness(): LatencySnapshot
@@ -54,11 +56,16 @@ export async function serve(options: ServeOptions): Promise<Serving> {
   }
   const url = await resolveUrl(options.listen)
   if (options.link !== undefined && schemeOf(url) !== 'tcp') {
-    throw new FaultlaneError({ code: 'BAD_ARGUMENT', what: 'emulated link', got: url, expected: 'a tcp:// source' })
+    throw new FaultlaneError({
+      code: 'BAD_ARGUMENT',
+      what: 'emulated link',
+      got: url,
+      expected: 'a tcp:// source',
+    })
   }
   const linkLateness = LatencyHistogram.allocate()
   const image =
-    options.image !== undefined ? Image.open(options.image) : await makeSyntheticImage(options.synthetic ?? 0)
+    options.image !== undefined ? Image.open(options.image) : await synthesize(options.synthetic ?? 0)
   const event = new EventFd()
   const bell = Doorbell.allocate()
   const plan: ServePlan = {
@@ -102,4 +109,10 @@ export async function serve(options: ServeOptions): Promise<Serving> {
     await close()
     throw error
   }
+}
+
+/** Loaded on use: whoever embeds us does not pay for the pool that fills synthetic images. */
+async function synthesize(bytes: number): Promise<Image> {
+  const { makeSyntheticImage } = await import('./synthetic-image.ts')
+  return makeSyntheticImage(bytes)
 }

@@ -46,6 +46,7 @@ interface Progress {
 }
 
 export class LazyMemory {
+  /** Of the whole memory, and of one page. */
   readonly bytes: number
   readonly pageSize: number
   /** The memory itself. Where nothing has been ensured it may hold zeros instead of content. */

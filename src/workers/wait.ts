@@ -7,6 +7,7 @@ import { availableParallelism } from 'node:os'
 import type { Clock } from '../clock.ts'
 import { libc } from '../native/libc.ts'
 
+/** adaptive: spins for a while, then sleeps; spin: never sleeps; block: sleeps whenever there is nothing to do. */
 export type WaitMode = 'adaptive' | 'spin' | 'block'
 export const WAIT_MODES: readonly WaitMode[] = ['adaptive', 'spin', 'block']
 
