@@ -56,54 +56,46 @@ export interface Touched {
 }
 
 export class FaultingClient {
-  readonly #client: FaultClient
   readonly #control = new Int32Array(new SharedArrayBuffer(4 * TOUCHER_WORDS.COUNT))
+  readonly #bytes: number
   readonly #workers: RunningWorker[] = []
   readonly #plans: ToucherPlan[] = []
   readonly #results: ToucherResult[] = []
+  #client: FaultClient | undefined
   #failed: Error | undefined
 
-  private constructor(client: FaultClient) {
-    this.#client = client
-  }
-
-  /** Threads first, hand-over last: the handler's prefault begins with the hand-over. */
-  static async start(
-    socketPath: string,
-    bytes: number,
-    demand: Demand,
-    seed: number,
-    pages: Uint32Array = new Uint32Array(0),
-  ): Promise<FaultingClient> {
-    const self = new FaultingClient(new FaultClient({ socketPath, bytes }))
+  /** Starts the threads; they touch nothing before handOver() and setPhase(). */
+  constructor(bytes: number, demand: Demand, seed: number, pages: Uint32Array = new Uint32Array(0)) {
+    this.#bytes = bytes
     for (let thread = 0; thread < demand.threads; thread++) {
       const plan: ToucherPlan = {
-        address: self.#client.address,
         bytes,
         pageSize: PAGE_BYTES,
         mode: demand.mode,
         meanGapNs: demand.meanGapNs * demand.threads,
         pages,
         seed: Math.imul(seed * 64 + thread + 1, 0x9e3779b1),
-        control: self.#control,
+        control: this.#control,
         latency: LatencyHistogram.allocate(),
         lateness: LatencyHistogram.allocate(),
       }
-      self.#plans.push(plan)
+      this.#plans.push(plan)
       const worker = spawnWorker('toucher', plan, (message) => {
-        if (message.kind === 'toucher-done') self.#results.push(message.result)
+        if (message.kind === 'toucher-done') this.#results.push(message.result)
         if (message.kind === 'failed')
-          self.#failed = new Error(`a touching thread failed: ${JSON.stringify(message.failure)}`)
+          this.#failed = new Error(`a touching thread failed: ${JSON.stringify(message.failure)}`)
       })
-      self.#workers.push(worker)
+      this.#workers.push(worker)
     }
-    try {
-      await Promise.all(self.#workers.map((worker) => worker.ready))
-    } catch (error) {
-      self.abandon()
-      throw error
-    }
-    return self
+  }
+
+  /** Hands the memory to the handler, once the threads are up: its prefault begins now. */
+  async handOver(socketPath: string): Promise<void> {
+    await Promise.all(this.#workers.map((worker) => worker.ready))
+    const client = new FaultClient({ socketPath, bytes: this.#bytes })
+    this.#client = client
+    this.#control[TOUCHER_WORDS.ADDRESS] = client.address | 0
+    this.#control[TOUCHER_WORDS.ADDRESS + 1] = Math.floor(client.address / 0x1_0000_0000)
   }
 
   setPhase(phase: number): void {
@@ -134,13 +126,13 @@ export class FaultingClient {
 
   /** Every thread has ended. */
   close(): void {
-    this.#client.close()
+    this.#client?.close()
   }
 
   /** The handler is dead, or there was none: frees the threads that stand in a page. */
   abandon(): void {
     this.setPhase(PHASE.STOP)
-    this.#client.letGo()
+    this.#client?.letGo()
   }
 }
 

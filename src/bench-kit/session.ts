@@ -43,11 +43,13 @@ export class Session {
       [...command, ...how, '--wait', setup.wait, '--json', jsonPath],
       link.atDestination,
     )
+    const client = new FaultingClient(link.imageBytes, demand, setup.seed, setup.pages)
+    const session = new Session(handler, client, jsonPath)
     try {
-      const client = await FaultingClient.start(socketPath, link.imageBytes, demand, setup.seed, setup.pages)
-      return new Session(handler, client, jsonPath)
+      await client.handOver(socketPath)
+      return session
     } catch (error) {
-      await handler.kill()
+      await session.abandon()
       throw error
     }
   }

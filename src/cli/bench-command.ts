@@ -1,7 +1,10 @@
 /** `faultlane bench …`: each bench is a subcommand in a file of its own. */
 import type { Command } from 'commander'
+import { addBenchBeside } from './bench-beside-command.ts'
 import { addBenchFault } from './bench-fault-command.ts'
 import { addBenchIsolation } from './bench-isolation-command.ts'
+import { addBenchSweep } from './bench-sweep-command.ts'
+import { addBenchTouch } from './bench-touch-command.ts'
 import { addRdmaBench } from './rdma-bench-command.ts'
 
 export function addBench(program: Command): void {
@@ -10,5 +13,8 @@ export function addBench(program: Command): void {
     .description('measurements, each in one run with what it is compared with')
   addBenchFault(bench)
   addBenchIsolation(bench)
+  addBenchSweep(bench)
+  addBenchBeside(bench)
+  addBenchTouch(bench)
   addRdmaBench(bench)
 }

@@ -52,10 +52,7 @@ async function run(flags: Flags): Promise<void> {
   const links = split(smoke && flags.links === 'loopback,netns' ? 'loopback' : flags.links).map(parseLinkSpec)
   const reason = links.some((link) => link.kind === 'netns') ? whyNoNamespaces() : undefined
   if (reason) say(`without the namespace link: ${reason}`)
-  const aborter = new AbortController()
-  // Not onceStopped: taking a link and its namespaces down may take longer than a daemon's stop.
-  for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => aborter.abort())
-  try {
+  await untilStopped(async (signal) => {
     const result = await benchIsolation({
       links: reason ? links.filter((link) => link.kind !== 'netns') : links,
       schedulings: choose('--schedulings', flags.schedulings, SCHEDULING_NAMES),
@@ -69,16 +66,26 @@ async function run(flags: Flags): Promise<void> {
           ? {}
           : { imageBytes: flags.imageSize }),
       self: { node: process.execPath, script: process.argv[1] ?? '', pid: process.pid },
-      signal: aborter.signal,
+      signal,
       say,
     })
     if (flags.json !== '-') process.stdout.write(`${isolationTable(result)}\n`)
     if (
       flags.json !== undefined &&
-      !writeJson(flags.json, isolationJson(result, process.version, flags.wait))
+      !(await writeJson(flags.json, isolationJson(result, process.version, flags.wait)))
     )
       process.exitCode = 1
     if (flags.picture !== undefined) writeFileSync(flags.picture, isolationPicture(result))
+  })
+}
+
+/** Runs a bench that takes away what it has made when the user stops it. */
+export async function untilStopped(work: (signal: AbortSignal) => Promise<void>): Promise<void> {
+  const aborter = new AbortController()
+  // Not onceStopped: taking a link and its namespaces down may take longer than a daemon's stop.
+  for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => aborter.abort())
+  try {
+    await work(aborter.signal)
   } catch (error) {
     if (!aborter.signal.aborted) throw error
     say('stopped; everything is removed')

@@ -13,7 +13,8 @@ import { LatencyHistogram } from '../ring/histogram.ts'
 
 /** States of the shared word TOUCHER_WORDS.PHASE, in their order. */
 export const PHASE = { WAIT: 0, WARM: 1, MEASURE: 2, STOP: 3 } as const
-export const TOUCHER_WORDS = { PHASE: 0, COUNT: 16 } as const
+/** ADDRESS: two words, low and high; written before PHASE leaves WAIT, so that threads are up before the hand-over. */
+export const TOUCHER_WORDS = { PHASE: 0, ADDRESS: 2, COUNT: 16 } as const
 
 /** A touch faster than this found the page there: no fault through a handler takes less than 5 µs. */
 const HIT_NS_MAX = 2500
@@ -22,7 +23,6 @@ const DRAWS_MAX = 400
 const SLEEP_MS_MAX = 50
 
 export interface ToucherPlan {
-  readonly address: number
   readonly bytes: number
   readonly pageSize: number
   readonly mode: 'open' | 'closed' | 'walk'
@@ -31,7 +31,7 @@ export interface ToucherPlan {
   /** Walk: the pages in their order. */
   readonly pages: Uint32Array
   readonly seed: number
-  /** PHASE, shared by all touchers of a cell. */
+  /** TOUCHER_WORDS, shared by all touchers of a cell. */
   readonly control: Int32Array<SharedArrayBuffer>
   readonly latency: Int32Array<SharedArrayBuffer>
   readonly lateness: Int32Array<SharedArrayBuffer>
@@ -52,7 +52,8 @@ export interface ToucherResult {
 export class Toucher {
   readonly #plan: ToucherPlan
   readonly #clock: Clock
-  readonly #words: Int32Array
+  #address = 0
+  #words = new Int32Array(0)
   readonly #present = new NativeBuffer(8)
   readonly #latency: LatencyHistogram
   readonly #lateness: LatencyHistogram
@@ -65,7 +66,6 @@ export class Toucher {
   constructor(plan: ToucherPlan, clock: Clock) {
     this.#plan = plan
     this.#clock = clock
-    this.#words = new Int32Array(viewOf(plan.address, plan.bytes))
     this.#latency = new LatencyHistogram(plan.latency)
     this.#lateness = new LatencyHistogram(plan.lateness)
     this.#random = plan.seed | 1
@@ -73,6 +73,7 @@ export class Toucher {
 
   run(): ToucherResult {
     while (this.#phase() === PHASE.WAIT) this.#sleep(SLEEP_MS_MAX)
+    if (this.#phase() !== PHASE.STOP) this.#look()
     const startNs = this.#clock.nowNs()
     if (this.#plan.mode === 'walk') this.#walk()
     else if (this.#plan.mode === 'closed') this.#closedLoop()
@@ -84,6 +85,13 @@ export class Toucher {
       elapsedNs: this.#clock.nowNs() - startNs,
       checksum: this.#checksum,
     }
+  }
+
+  #look(): void {
+    const { control, bytes } = this.#plan
+    const low = (control[TOUCHER_WORDS.ADDRESS] as number) >>> 0
+    this.#address = (control[TOUCHER_WORDS.ADDRESS + 1] as number) * 0x1_0000_0000 + low
+    this.#words = new Int32Array(viewOf(this.#address, bytes))
   }
 
   #walk(): void {
@@ -143,12 +151,12 @@ export class Toucher {
 
   /** A page that is not there, drawn evenly; −1 when next to nothing is missing any more. */
   #drawMissing(): number {
-    const { address, pageSize, bytes } = this.#plan
+    const { pageSize, bytes } = this.#plan
     const pageCount = bytes / pageSize
     for (let draws = 0; draws < DRAWS_MAX; draws++) {
       const page = Math.floor(this.#draw() * pageCount)
       this.#present.u8[0] = 0
-      libc().mincore(address + page * pageSize, pageSize, this.#present.address)
+      libc().mincore(this.#address + page * pageSize, pageSize, this.#present.address)
       if (((this.#present.u8[0] as number) & 1) === 0) return page
     }
     return -1

@@ -1,0 +1,65 @@
+import { type Command, Option } from 'commander'
+import { benchBeside } from '../bench-kit/beside.ts'
+import { parseLinkSpec } from '../bench-kit/link-spec.ts'
+import { figure, formatTable } from '../bench-kit/table.ts'
+import { SCHEDULING_NAMES } from '../prefault/schedulings.ts'
+import { WAIT_MODES, type WaitMode } from '../workers/wait.ts'
+import { split, untilStopped } from './bench-isolation-command.ts'
+import { writeJson } from './json-output.ts'
+import { say } from './signals.ts'
+import { parseCount, parseDuration } from './values.ts'
+
+interface Flags {
+  links: string
+  scheduling: string
+  runs: number
+  measure: number
+  wait: WaitMode
+  json?: string
+}
+
+export function addBenchBeside(bench: Command): void {
+  bench
+    .command('beside')
+    .description(
+      'a light client beside one with 32 faulting threads, at one source: what the light one feels',
+    )
+    .option('--links <list>', 'loopback, netns[:RATE] (root), RATE/RTT[/QUEUE] (emulated)', 'loopback')
+    .addOption(new Option('--scheduling <name>', 'of both').choices(SCHEDULING_NAMES).default('S2'))
+    .option('--runs <count>', 'interleaved rounds; medians are shown', parseCount, 5)
+    .option('--measure <duration>', 'longest measurement of one cell', parseDuration, 2e9)
+    .addOption(
+      new Option('--wait <mode>', 'how handlers and source wait').choices(WAIT_MODES).default('adaptive'),
+    )
+    .option('--json <file>', 'write the figures as JSON, - for standard output')
+    .action((flags: Flags) =>
+      untilStopped(async (signal) => {
+        const figures = await benchBeside({
+          links: split(flags.links).map(parseLinkSpec),
+          scheduling: flags.scheduling,
+          runs: flags.runs,
+          wait: flags.wait,
+          limits: { warmMs: 200, measureMs: flags.measure / 1e6 },
+          self: { node: process.execPath, script: process.argv[1] ?? '', pid: process.pid },
+          signal,
+          say,
+        })
+        const header = ['link', 'alone p50 µs', 'p99', 'beside p50', 'p99', 'p99 beside÷alone', 'samples']
+        const rows = figures.map((f) => [
+          f.link,
+          figure(f.aloneP50Us),
+          figure(f.aloneP99Us),
+          figure(f.besideP50Us),
+          figure(f.besideP99Us),
+          figure(f.p99Ratio, 2),
+          String(f.samples),
+        ])
+        if (flags.json !== '-') process.stdout.write(`${formatTable(header, rows, 1)}\n`)
+        if (
+          flags.json !== undefined &&
+          !(await writeJson(flags.json, { bench: 'beside', wait: flags.wait, cells: figures }))
+        )
+          process.exitCode = 1
+      }),
+    )
+}

@@ -1,0 +1,32 @@
+import { type Command, Option } from 'commander'
+import { DEMANDS, FaultingClient } from '../bench-kit/faulting-client.ts'
+import { PHASE } from '../fault/toucher.ts'
+import { onceStopped, say } from './signals.ts'
+import { parseSize } from './values.ts'
+
+interface Flags {
+  socket: string
+  size: number
+  demand: Exclude<keyof typeof DEMANDS, 'walk' | 'none'>
+}
+
+export function addBenchTouch(bench: Command): void {
+  const names = Object.keys(DEMANDS).filter((name) => name !== 'walk' && name !== 'none')
+  bench
+    .command('touch')
+    .description('a client that only faults: hands memory to a handler and touches it until stopped')
+    .requiredOption('--socket <path>', 'where the handler listens')
+    .requiredOption('--size <size>', 'bytes of memory, those of the source’s image', parseSize)
+    .addOption(new Option('--demand <name>', 'how it faults').choices(names).default('light'))
+    .action(async (flags: Flags) => {
+      const client = new FaultingClient(flags.size, DEMANDS[flags.demand], 7)
+      await client.handOver(flags.socket)
+      onceStopped(async () => client.setPhase(PHASE.STOP))
+      client.setPhase(PHASE.MEASURE)
+      say(`touching ${flags.socket}: ${DEMANDS[flags.demand].about}`)
+      const { latency, faults } = await client.touched()
+      client.close()
+      const us = (percentile: number) => (latency.percentileNs(percentile) / 1000).toFixed(1)
+      say(`${faults} faults, p50 ${us(50)} p99 ${us(99)} max ${(latency.maxNs / 1000).toFixed(1)} µs`)
+    })
+}
