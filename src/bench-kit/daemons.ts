@@ -15,6 +15,7 @@ export interface Self {
 
 const READY_MS_MAX = 30_000
 const STOP_MS_MAX = 5000
+const SETTLE_MS = 300
 
 export class Daemon {
   /** The line that said it was ready. */
@@ -30,7 +31,10 @@ export class Daemon {
     this.#said = said
   }
 
-  /** @param prefix command words that run it elsewhere, e.g. in a network namespace */
+  /**
+   * @param prefix command words that run it elsewhere, e.g. in a network namespace
+   * @param readyWord begins the line that says it is ready; '': it says nothing, and has a moment instead
+   */
   static async start(
     command: readonly string[],
     prefix: readonly string[] = [],
@@ -58,10 +62,14 @@ export class Daemon {
         reason: `${reason}: ${said.join(' | ')}`,
       })
     const readyLine = await new Promise<string>((resolve, reject) => {
-      const timer = setTimeout(() => {
-        child.kill('SIGKILL')
-        reject(failure(`it was not ready after ${READY_MS_MAX} ms`))
-      }, READY_MS_MAX)
+      const timer = setTimeout(
+        () => {
+          if (readyWord === '') return resolve('')
+          child.kill('SIGKILL')
+          reject(failure(`it was not ready after ${READY_MS_MAX} ms`))
+        },
+        readyWord === '' ? SETTLE_MS : READY_MS_MAX,
+      )
       let rest = ''
       child.stderr?.setEncoding('utf8').on('data', (text: string) => {
         const lines = (rest + text).split('\n')
@@ -69,7 +77,7 @@ export class Daemon {
         for (const line of lines) {
           said.push(line)
           if (said.length > 20) said.shift()
-          if (!line.startsWith(readyWord)) continue
+          if (readyWord === '' || !line.startsWith(readyWord)) continue
           clearTimeout(timer)
           resolve(line)
         }

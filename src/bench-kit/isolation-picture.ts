@@ -13,7 +13,8 @@ const COLOURS: Record<string, string> = {
   S2: '#1a7f37',
   S3: '#1f6fd6',
   S4: '#8a4fbf',
-  peer: '#8c564b',
+  nbd: '#8c564b',
+  'nbd-off': '#c49c94',
 }
 const PANEL = { width: 460, height: 300, left: 58, right: 16, top: 34, bottom: 44 }
 const NINES_MAX = 3.3
@@ -80,13 +81,13 @@ function drawPanel(title: string, curves: readonly [string, LatencySnapshot][]):
   const sorted = [...curves].sort(([a], [b]) => (a < b ? -1 : 1))
   sorted.forEach(([scheduling, latency], i) => {
     const colour = COLOURS[scheduling] ?? '#000000'
-    const dash = scheduling === 'off' ? ' stroke-dasharray="5 3"' : ''
+    const dash = scheduling.endsWith('off') ? ' stroke-dasharray="5 3"' : ''
     const weight = scheduling === 'S2' ? 2.4 : 1.5
     parts.push(
       `<path d="${curve(latency, xOf, yOf, 10 ** low)}" fill="none" stroke="${colour}" stroke-width="${weight}"${dash}/>`,
     )
     const y = PANEL.height - PANEL.bottom - 10 - 14 * (sorted.length - 1 - i)
-    const x = PANEL.width - PANEL.right - 44
+    const x = PANEL.width - PANEL.right - 62
     parts.push(
       `<line x1="${x}" x2="${x + 16}" y1="${y - 4}" y2="${y - 4}" stroke="${colour}" stroke-width="${weight}"${dash}/>`,
     )

@@ -33,12 +33,12 @@ export function isolationTable(result: IsolationResult): string {
       : [f.p50Us, f.p90Us, f.p99Us, f.p999Us, f.maxUs].map((us) => figure(us))),
     figure(f.p50Ratio, 2),
     figure(f.p99Ratio, 2),
-    figure(f.scheduling === 'off' ? null : f.prefaultMBps),
+    figure(f.scheduling.endsWith('off') ? null : f.prefaultMBps),
     f.demand === 'none' ? '-' : figure(f.prefaultShare, 2),
     figure(f.linkShare, 2),
     figure(f.demandMBps, 1),
-    figure(f.cpuSecondsPerGB, 2),
-    figure(f.sentPerUnique, 3),
+    figure(f.cpuSecondsPerGB > 0 ? f.cpuSecondsPerGB : null, 2),
+    figure(f.sentPerUnique > 0 ? f.sentPerUnique : null, 3),
     String(f.samples),
   ])
   const links = result.links.map(
@@ -50,6 +50,7 @@ export function isolationTable(result: IsolationResult): string {
     ...links,
     'p50 to p99.9, MB/s, CPU: medians over the runs; max, sent÷unique: the worst; samples: faults in all runs.',
     'p50÷idle: the same demand with prefault off, in the same rounds. ÷alone: the same prefault with nobody touching.',
+    'nbd: not faults but 4 KiB reads by nbdsh (libnbd), beside nbdcopy pulling with 4 × 64 KiB in flight on a second connection.',
     'A latency counts from the intended start; a touch that found its page there is no sample.',
   ].join('\n')
 }

@@ -7,6 +7,7 @@ import type { Self } from './daemons.ts'
 import { DEMANDS, type DemandName } from './faulting-client.ts'
 import { type CellLimits, type CellSample, runCell } from './isolation-cell.ts'
 import { type LinkSpec, type OpenLink, openLink } from './links.ts'
+import { PEER, PEER_DEMANDS, runPeerCell } from './nbd-peer.ts'
 
 export interface IsolationOptions {
   readonly links: readonly LinkSpec[]
@@ -71,7 +72,11 @@ function cellsOf(options: IsolationOptions): Cell[] {
   const cells: Cell[] = []
   for (const demand of options.demands) {
     if (demand !== 'none') cells.push({ scheduling: 'off', demand })
-    for (const scheduling of options.schedulings) cells.push({ scheduling, demand })
+    for (const scheduling of options.schedulings) {
+      if (scheduling !== PEER) cells.push({ scheduling, demand })
+      else if (PEER_DEMANDS.has(demand))
+        cells.push({ scheduling: `${PEER}-off`, demand }, { scheduling, demand })
+    }
   }
   return cells
 }
@@ -120,7 +125,10 @@ async function oneRound(
       wait,
       seed: run * 100 + i,
     }
-    const sample = await runCell(setup, limits, signal)
+    const isPeer = cell.scheduling.startsWith(PEER)
+    const sample = isPeer
+      ? await runPeerCell(link, setup.demand, cell.scheduling === PEER, limits, setup.seed, signal)
+      : await runCell(setup, limits, signal)
     const key = keyOf(link.spec, cell)
     samples.set(key, [...(samples.get(key) ?? []), sample])
     const us = (percentile: number) => Math.round(sample.latency.percentileNs(percentile) / 1000)
@@ -143,7 +151,9 @@ export function median(values: readonly number[]): number {
 
 function figuresOf(spec: LinkSpec, cell: Cell, samples: Map<string, CellSample[]>): CellFigures {
   const own = samples.get(keyOf(spec, cell)) ?? []
-  const idle = samples.get(keyOf(spec, { ...cell, scheduling: 'off' })) ?? []
+  const isIdle = cell.scheduling.endsWith('off')
+  const idleName = cell.scheduling === PEER ? `${PEER}-off` : 'off'
+  const idle = samples.get(keyOf(spec, { ...cell, scheduling: idleName })) ?? []
   const alone = samples.get(keyOf(spec, { ...cell, demand: 'none' })) ?? []
   const of = (list: readonly CellSample[], value: (sample: CellSample) => number) => median(list.map(value))
   const us = (list: readonly CellSample[], percentile: number) =>
@@ -151,9 +161,7 @@ function figuresOf(spec: LinkSpec, cell: Cell, samples: Map<string, CellSample[]
   const sum = (value: (sample: CellSample) => number) =>
     own.reduce((total, sample) => total + value(sample), 0)
   const ratio = (percentile: number) =>
-    cell.scheduling === 'off' || cell.demand === 'none' || idle.length === 0
-      ? null
-      : us(own, percentile) / us(idle, percentile)
+    isIdle || cell.demand === 'none' || idle.length === 0 ? null : us(own, percentile) / us(idle, percentile)
   const prefaultMBps = of(own, (sample) => sample.prefaultMBps)
   const demandMBps = of(own, (sample) => sample.demandMBps)
   return {
@@ -169,9 +177,7 @@ function figuresOf(spec: LinkSpec, cell: Cell, samples: Map<string, CellSample[]
     p99Ratio: ratio(99),
     prefaultMBps,
     prefaultShare:
-      cell.scheduling === 'off' || alone.length === 0
-        ? null
-        : prefaultMBps / of(alone, (sample) => sample.prefaultMBps),
+      isIdle || alone.length === 0 ? null : prefaultMBps / of(alone, (sample) => sample.prefaultMBps),
     linkShare: spec.bytesPerSecond === 0 ? null : ((prefaultMBps + demandMBps) * 1e6) / spec.bytesPerSecond,
     demandMBps,
     cpuSecondsPerGB: of(own, (sample) => sample.cpuSecondsPerGB),

@@ -131,7 +131,7 @@ async function walk(
   try {
     session.client.setPhase(PHASE.MEASURE)
     const touched = await Promise.race([session.client.touched(), interrupted(options.signal)])
-    return { touched, report: await session.finish(false) }
+    return { touched, report: await session.finish(scheduling !== 'off') }
   } catch (error) {
     await session.abandon()
     throw error

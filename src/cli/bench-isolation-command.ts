@@ -6,6 +6,7 @@ import { isolationPicture } from '../bench-kit/isolation-picture.ts'
 import { isolationJson, isolationTable } from '../bench-kit/isolation-table.ts'
 import { parseLinkSpec } from '../bench-kit/link-spec.ts'
 import { whyNoNamespaces } from '../bench-kit/namespace-link.ts'
+import { PEER, whyNoPeer } from '../bench-kit/nbd-peer.ts'
 import { FaultlaneError } from '../errors.ts'
 import { SCHEDULING_NAMES } from '../prefault/schedulings.ts'
 import { WAIT_MODES, type WaitMode } from '../workers/wait.ts'
@@ -33,7 +34,11 @@ export function addBenchIsolation(bench: Command): void {
       'does prefault delay a demand fault? Latency beside a saturating prefault, for each way of scheduling the two',
     )
     .option('--links <list>', 'loopback, netns[:RATE] (root), RATE/RTT[/QUEUE] (emulated)', 'loopback,netns')
-    .option('--schedulings <list>', `of ${SCHEDULING_NAMES.join(', ')}`, SCHEDULING_NAMES.join(','))
+    .option(
+      '--schedulings <list>',
+      `of ${SCHEDULING_NAMES.join(', ')} and ${PEER} (nbdkit and libnbd)`,
+      [...SCHEDULING_NAMES, PEER].join(','),
+    )
     .option('--demands <list>', `of ${Object.keys(DEMANDS).join(', ')}`, 'none,light,heavy1,heavy16')
     .option('--runs <count>', 'interleaved rounds; medians are shown', parseCount, 5)
     .option('--measure <duration>', 'longest measurement of one cell', parseDuration, 3e9)
@@ -52,10 +57,13 @@ async function run(flags: Flags): Promise<void> {
   const links = split(smoke && flags.links === 'loopback,netns' ? 'loopback' : flags.links).map(parseLinkSpec)
   const reason = links.some((link) => link.kind === 'netns') ? whyNoNamespaces() : undefined
   if (reason) say(`without the namespace link: ${reason}`)
+  const wanted = choose('--schedulings', flags.schedulings, [...SCHEDULING_NAMES, PEER])
+  const noPeer = wanted.includes(PEER) ? whyNoPeer() : undefined
+  if (noPeer) say(`without the outside peer: ${noPeer}`)
   await untilStopped(async (signal) => {
     const result = await benchIsolation({
       links: reason ? links.filter((link) => link.kind !== 'netns') : links,
-      schedulings: choose('--schedulings', flags.schedulings, SCHEDULING_NAMES),
+      schedulings: wanted.filter((name) => name !== PEER || noPeer === undefined),
       demands: choose('--demands', flags.demands, Object.keys(DEMANDS)) as DemandName[],
       runs: smoke ? 1 : flags.runs,
       wait: flags.wait,

@@ -73,8 +73,8 @@ export class Toucher {
 
   run(): ToucherResult {
     while (this.#phase() === PHASE.WAIT) this.#sleep(SLEEP_MS_MAX)
-    if (this.#phase() !== PHASE.STOP) this.#look()
     const startNs = this.#clock.nowNs()
+    if (this.#phase() !== PHASE.STOP) this.#look()
     if (this.#plan.mode === 'walk') this.#walk()
     else if (this.#plan.mode === 'closed') this.#closedLoop()
     else this.#openLoop()
