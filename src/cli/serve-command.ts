@@ -24,7 +24,10 @@ export function addServe(program: Command): void {
         .choices(WAIT_MODES)
         .default('adaptive'),
     )
-    .option('--link <rate/rtt[/queue]>', 'emulate a network in front of all destinations, e.g. 1Gbit/100us/256KiB')
+    .option(
+      '--link <rate/rtt[/queue]>',
+      'emulate a network in front of all destinations, e.g. 1Gbit/100us/256KiB',
+    )
     .action(async (flags: Flags, command: Command) => {
       if ((flags.image === undefined) === (flags.synthetic === undefined)) {
         command.error('error: exactly one of --image FILE and --synthetic SIZE is needed', { exitCode: 2 })
@@ -48,7 +51,9 @@ export function addServe(program: Command): void {
       if (flags.link !== undefined) {
         const lateness = serving.linkLateness()
         const us = (percentile: number) => (lateness.percentileNs(percentile) / 1000).toFixed(1)
-        say(`emulated link ${flags.link}: ${lateness.count} demand replies, late by p50 ${us(50)} p99 ${us(99)} µs`)
+        say(
+          `emulated link ${flags.link}: ${lateness.count} demand replies, late by p50 ${us(50)} p99 ${us(99)} µs`,
+        )
       }
     })
 }

@@ -257,7 +257,8 @@ export class DemandLane implements CompletionSink, FaultSink {
     const nowNs = this.#clock.nowNs()
     for (let workId = 0; workId < this.#workPage.length; workId++) {
       if (this.#isFree(workId)) continue
-      if (this.#placer) this.#backlog.add(this.#workPage[workId] as number, this.#workStartNs[workId] ?? nowNs)
+      if (this.#placer)
+        this.#backlog.add(this.#workPage[workId] as number, this.#workStartNs[workId] ?? nowNs)
     }
     this.#resetWork()
     this.#showPending()

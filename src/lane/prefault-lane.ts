@@ -222,8 +222,7 @@ export class PrefaultLane implements CompletionSink {
       const done = this.#placeUnremoved(firstPage, pageCount, address)
       this.#parts.board.endPlacing()
       if (done === pageCount || this.isClientGone) return
-      for (let i = done; i < pageCount; i++)
-        this.#deferred.keep(firstPage + i, address + i * this.#pageBytes)
+      for (let i = done; i < pageCount; i++) this.#deferred.keep(firstPage + i, address + i * this.#pageBytes)
     } else {
       for (let i = 0; i < pageCount; i++) this.#deferred.keep(firstPage + i, address + i * this.#pageBytes)
     }
