@@ -95,7 +95,7 @@ export class Connection {
 
   /** True while only the socket's being full holds it up. */
   get isBlocked(): boolean {
-    return this.#sender.pendingBytes > 0 || (this.#linkSender !== undefined && this.#linkSender.isBlocked)
+    return this.#sender.pendingBytes > 0 || this.#linkSender?.isBlocked === true
   }
 
   /** When the emulated link has the next thing to do here; Infinity: nothing. */
