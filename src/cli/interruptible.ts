@@ -4,6 +4,8 @@ import { freeAllClients } from '../measure/measured-client.ts'
 import { onceStopped } from './signals.ts'
 
 const EXIT_INTERRUPTED = 130
+/** A measurement waits for its processes, each of which has a second of its own. */
+const STOP_MS_MAX = 10_000
 
 export async function interruptible(work: () => Promise<void>): Promise<void> {
   let isStopped = false
@@ -11,7 +13,7 @@ export async function interruptible(work: () => Promise<void>): Promise<void> {
     isStopped = true
     freeAllClients()
     await stopAll() // The work finds its processes gone, and unwinds.
-  })
+  }, STOP_MS_MAX)
   try {
     await work()
   } catch (error) {

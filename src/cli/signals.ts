@@ -7,16 +7,16 @@ const STOP_MS_MAX = 900
  * Turns SIGINT and SIGTERM into one orderly stop. Further signals change nothing: leaving sooner would leave the
  * socket's file behind.
  */
-export function onceStopped(stop: () => Promise<void>): void {
+export function onceStopped(stop: () => Promise<void>, stopMsMax = STOP_MS_MAX): void {
   let isStopping = false
   const handle = () => {
     if (isStopping) return
     isStopping = true
     // A thread inside a system call survives process.exit(); nothing survives SIGKILL.
     setTimeout(() => {
-      say(`faultlane: a thread did not stop within ${STOP_MS_MAX} ms; killing this process`)
+      say(`faultlane: a thread did not stop within ${stopMsMax} ms; killing this process`)
       process.kill(process.pid, 'SIGKILL')
-    }, STOP_MS_MAX).unref()
+    }, stopMsMax).unref()
     void stop()
   }
   for (const signal of ['SIGINT', 'SIGTERM'] as const) process.on(signal, handle)
