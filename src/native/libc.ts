@@ -147,7 +147,7 @@ export function libc(): Libc {
     throw new FaultlaneError({
       code: 'NATIVE_UNAVAILABLE',
       what: 'the Linux system call interface',
-      reason: `this is ${platform} on ${arch}; LazyMemory over an in-process transport still works`,
+      reason: `this is ${platform} on ${arch}, and Linux on x64 or arm64 is needed`,
     })
   }
   const ffi = loadKoffi()
