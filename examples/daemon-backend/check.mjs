@@ -34,9 +34,11 @@ const content = readFileSync(image)
 
 const tcp = await serve({ image, listen: 'tcp://127.0.0.1:0' })
 const shm = await serve({ image, listen: `shm:${join(folder, 'snapshot.shm')}` })
+const rdma = await serve({ image, listen: `rdma-sim:${join(folder, 'snapshot.rdma')}` }) // An emulated NIC.
 const backends = {
   tcp: { source: tcp.url },
   shm: { source: shm.url },
+  rdma: { source: rdma.url },
   file: { source: `file:${image}`, transport: here('../custom-transport/file-transport.js') },
 }
 let failed = 0
@@ -47,6 +49,7 @@ try {
 } finally {
   await tcp.close()
   await shm.close()
+  await rdma.close()
   rmSync(folder, { recursive: true })
 }
 process.exitCode = failed === 0 ? 0 : 1

@@ -14,6 +14,7 @@ it('check.mjs finds every byte right over every backend', () => {
   expect(lines.map((line) => line.slice(0, 11))).toEqual([
     'ok    tcp  ',
     'ok    shm  ',
+    'ok    rdma ',
     'ok    file ',
     'ok    a URL',
   ])
