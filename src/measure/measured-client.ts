@@ -124,7 +124,6 @@ export class MeasuredClient {
 
   /** Ends the vCPUs and takes the memory away. Safe at any time and more than once. */
   async close(): Promise<void> {
-    this.#enter(VCPU_PHASE.END)
     if (!this.#isStarted) for (const vcpu of this.#vcpus) vcpu.post({ kind: 'none' } satisfies VcpuStart)
     this.free()
     await Promise.all(this.#vcpus.map((vcpu) => vcpu.ended))
@@ -134,6 +133,7 @@ export class MeasuredClient {
 
   /** Frees threads that stand at a page which nobody brings any more: only the kernel, or the memory's end, can. */
   free(): void {
+    this.#enter(VCPU_PHASE.END)
     if (!this.#isStarted || this.#touchedMs.length === this.#vcpus.length) return
     if (this.#client) this.#unregister(this.#client)
     this.#lazy?.memory.close()

@@ -132,7 +132,7 @@ export class Vcpu {
     for (let i = 0; i < order.length; i++) this.#seen[order[i]!] = 1
     let wrong = 0
     assert(this.#memory !== undefined, 'a sweep follows the touches')
-    for (let page = index; page < pageCount; page += vcpuCount) {
+    for (let page = index; page < pageCount && !this.#isEnded(); page += vcpuCount) {
       if (this.#seen[page] === 1) continue
       wrong += this.#check(this.#memory, page)
     }
@@ -149,7 +149,7 @@ export class Vcpu {
   ): number {
     let wrong = 0
     let sum = 0
-    for (let i = first; i < order.length; i += step) {
+    for (let i = first; i < order.length && !this.#isEnded(); i += step) {
       const page = order[i]!
       const startedMs = performance.now()
       sum = (sum + memory.load(page)) | 0
@@ -162,6 +162,11 @@ export class Vcpu {
     }
     this.#sum = (this.#sum + sum) | 0 // A load whose value nobody uses need not happen.
     return wrong
+  }
+
+  /** Told to end in the midst of its order: what it would find there is no longer of interest. */
+  #isEnded(): boolean {
+    return Atomics.load(this.#control, VCPU_CONTROL.PHASE) === VCPU_PHASE.END
   }
 
   /** 1 when any byte of the page differs from the pattern. A page is counted as checked the first time. */
