@@ -1,5 +1,7 @@
 import { type Command, Option } from 'commander'
 import { serve } from '../daemon/serve.ts'
+import { nicPresets } from '../transport/rdma-sim/nic-presets.ts'
+import { schemeOf } from '../workers/transports.ts'
 import { WAIT_MODES, type WaitMode } from '../workers/wait.ts'
 import { onceStopped, say } from './signals.ts'
 import { formatSize, parseSize } from './values.ts'
@@ -8,6 +10,7 @@ interface Flags {
   image?: string
   synthetic?: number
   listen: string
+  nic?: string
   wait: WaitMode
   link?: string
 }
@@ -19,6 +22,12 @@ export function addServe(program: Command): void {
     .option('--image <file>', 'memory image, its size a multiple of 4096')
     .option('--synthetic <size>', 'an image made up here, every page different, e.g. 256MiB', parseSize)
     .option('--listen <url>', 'where destinations dial', 'tcp://127.0.0.1:0')
+    .addOption(
+      new Option(
+        '--nic <name>',
+        'with rdma-sim: the NIC that is emulated for destinations that name none',
+      ).choices(nicPresets.map(({ name }) => name)),
+    )
     .addOption(
       new Option('--wait <mode>', 'how the source waits for requests')
         .choices(WAIT_MODES)
@@ -32,10 +41,16 @@ export function addServe(program: Command): void {
       if ((flags.image === undefined) === (flags.synthetic === undefined)) {
         command.error('error: exactly one of --image FILE and --synthetic SIZE is needed', { exitCode: 2 })
       }
+      if (flags.nic !== undefined && schemeOf(flags.listen) !== 'rdma-sim') {
+        command.error(`error: --nic ${flags.nic} needs --listen rdma-sim:PATH, not ${flags.listen}`, {
+          exitCode: 2,
+        })
+      }
+      const listen = flags.nic === undefined ? flags.listen : withSetting(flags.listen, 'nic', flags.nic)
       const serving = await serve({
         ...(flags.image === undefined ? {} : { image: flags.image }),
         ...(flags.synthetic === undefined ? {} : { synthetic: flags.synthetic }),
-        listen: flags.listen,
+        listen,
         wait: flags.wait,
         onStarting: onceStopped,
         ...(flags.link === undefined ? {} : { link: flags.link }),
@@ -56,4 +71,8 @@ export function addServe(program: Command): void {
         )
       }
     })
+}
+
+function withSetting(url: string, name: string, value: string): string {
+  return `${url}${url.includes('?') ? '&' : '?'}${name}=${value}`
 }

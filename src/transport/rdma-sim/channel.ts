@@ -7,15 +7,15 @@
  * answered page by page without the model, since touching that page would kill who does. As with a mapping
  * anywhere, a file that is cut short between this question and the copy kills the reader.
  *
- * When the source is lost, no page is given after that: see #lookAtSource().
+ * When the source is lost, no page is given after that, or at most one look later: see LOOK_MS.
  */
 import { CONNECT_TIMEOUT_MS, DEMAND_CREDITS, PREFAULT_CREDITS } from '../../config.ts'
 import { FaultlaneError } from '../../errors.ts'
 import { type ImageDescription, ImageReader } from '../../memory/image.ts'
-import { ERRNO, errnoName, FCNTL, MAP, MSG, POLL, PROT, SEAL } from '../../native/abi.ts'
-import { NativeBuffer } from '../../native/buffer.ts'
+import { FCNTL, MAP, POLL, PROT, SEAL } from '../../native/abi.ts'
 import { check, type Libc, libc } from '../../native/libc.ts'
 import { type Greeted, greet } from '../shared-image/greet.ts'
+import { SourceLine } from '../shared-image/source-line.ts'
 import type { Channel, ChannelOptions, CompletionSink, ImageInfo, Lane } from '../transport.ts'
 import { COMPLETION } from '../transport.ts'
 import { parseAddress, RDMA_SIM } from './address.ts'
@@ -54,14 +54,12 @@ export class RdmaSimChannel implements Channel {
   bytesReceived = 0
   readonly #libc: Libc = libc()
   readonly #clock = hostClock()
-  readonly #url: string
-  readonly #peeked = new NativeBuffer(8)
   readonly #nic: ReadingNic
   readonly #port: SharedPort
   readonly #reader: ImageReader
   readonly #imageBytes: number
   readonly #imageFd: number
-  #socket: number
+  readonly #line: SourceLine
   #lookAtNs = 0
   #broken: FaultlaneError | undefined
 
@@ -93,8 +91,7 @@ export class RdmaSimChannel implements Channel {
     this.readPagesMax = slotBytes / info.pageSize
     this.creditsMax = slots
     this.dilation = dilation
-    this.#url = url
-    this.#socket = greeted.socket
+    this.#line = new SourceLine(url, lane, greeted.socket)
     this.#imageFd = imageFd
     this.#imageBytes = bytes
     this.#workId = new Int32Array(slots)
@@ -134,7 +131,7 @@ export class RdmaSimChannel implements Channel {
 
   /** The socket, on which nothing comes but its end. */
   get pollFd(): number {
-    return this.#socket
+    return this.#line.fd
   }
 
   get pollEvents(): number {
@@ -182,7 +179,8 @@ export class RdmaSimChannel implements Channel {
     if (this.#broken) throw this.#broken
     const nowNs = this.#clock.nowNs()
     if (this.#freeCount === this.creditsMax || nowNs >= this.#lookAtNs) {
-      this.#lookAtSource()
+      this.#broken = this.#line.look(this.creditsMax - this.#freeCount)
+      if (this.#broken) throw this.#broken
       this.#lookAtNs = nowNs + LOOK_MS * 1e6
     }
     this.#nic.advance(nowNs, EVENTS_PER_POLL_MAX)
@@ -201,10 +199,9 @@ export class RdmaSimChannel implements Channel {
   }
 
   close(): void {
-    if (this.#socket < 0) return
-    this.#broken ??= this.#closed('it was closed here')
-    this.#libc.close(this.#socket)
-    this.#socket = -1
+    if (this.#line.fd < 0) return
+    this.#broken ??= this.#line.closed('it was closed here', this.creditsMax - this.#freeCount)
+    this.#line.close()
     this.#libc.close(this.#imageFd)
     this.#nic.close()
     this.#port.close()
@@ -281,41 +278,12 @@ export class RdmaSimChannel implements Channel {
     }
   }
 
-  /** Throws when the source has gone, or talks where it should be silent. */
-  #lookAtSource(): void {
-    const flags = MSG.PEEK | MSG.DONTWAIT
-    const got = this.#libc.recv(this.#socket, this.#peeked.address, 1, flags)
-    if (got < 0) {
-      const errno = this.#libc.errno()
-      if (errno === ERRNO.EAGAIN || errno === ERRNO.EINTR) return
-      this.#broken = this.#closed(`recv failed with ${errnoName(errno)}`)
-    } else if (got === 0) this.#broken = this.#closed('the source closed the connection')
-    else {
-      this.#broken = new FaultlaneError({
-        code: 'PROTOCOL',
-        peer: `the source at ${this.#url}`,
-        got: 'bytes after its welcome',
-        expected: 'silence',
-      })
-    }
-    throw this.#broken
-  }
-
   #badRange(firstPage: number, pageCount: number): FaultlaneError {
     return new FaultlaneError({
       code: 'BAD_ARGUMENT',
       what: 'page range',
       got: `${firstPage}+${pageCount}`,
       expected: `1 to ${this.readPagesMax} pages below ${this.info.pageCount}`,
-    })
-  }
-
-  #closed(reason: string): FaultlaneError {
-    return new FaultlaneError({
-      code: 'CHANNEL_CLOSED',
-      channel: `${this.lane} to ${this.#url}`,
-      reason,
-      inFlight: this.creditsMax - this.#freeCount,
     })
   }
 }

@@ -13,10 +13,10 @@
  */
 import { CONNECT_TIMEOUT_MS, DEMAND_CREDITS, PREFAULT_CREDITS } from '../../config.ts'
 import { FaultlaneError } from '../../errors.ts'
-import { ERRNO, errnoName, MSG, POLL } from '../../native/abi.ts'
-import { NativeBuffer } from '../../native/buffer.ts'
-import { type Libc, libc } from '../../native/libc.ts'
+import { POLL } from '../../native/abi.ts'
+import { libc } from '../../native/libc.ts'
 import { type Greeted, greet } from '../shared-image/greet.ts'
+import { SourceLine } from '../shared-image/source-line.ts'
 import type { Channel, ChannelOptions, CompletionSink, ImageInfo, Lane } from '../transport.ts'
 import { COMPLETION } from '../transport.ts'
 import { CopiedPages, MappedPages, type Pages } from './pages.ts'
@@ -55,11 +55,8 @@ export class ShmChannel implements Channel {
   readonly readPagesMax: number
   readonly creditsMax: number
   bytesReceived = 0
-  readonly #libc: Libc = libc()
-  readonly #url: string
-  readonly #peeked = new NativeBuffer(8)
   readonly #pages: Pages
-  #socket: number
+  readonly #line: SourceLine
   #lookAtMs = 0
   #broken: FaultlaneError | undefined
 
@@ -76,8 +73,7 @@ export class ShmChannel implements Channel {
     this.info = greeted.info
     this.readPagesMax = readPagesMax
     this.creditsMax = lane === 'demand' ? DEMAND_CREDITS : PREFAULT_CREDITS
-    this.#url = url
-    this.#socket = greeted.socket
+    this.#line = new SourceLine(url, lane, greeted.socket)
     this.#pages = pages
     this.#workId = new Int32Array(this.creditsMax)
     this.#nextPage = new Uint32Array(this.creditsMax)
@@ -90,7 +86,7 @@ export class ShmChannel implements Channel {
 
   /** The socket, on which nothing comes but its end. */
   get pollFd(): number {
-    return this.#socket
+    return this.#line.fd
   }
 
   get pollEvents(): number {
@@ -125,7 +121,8 @@ export class ShmChannel implements Channel {
     const nowMs = performance.now()
     // With nothing to deliver, who polls asks just this.
     if (this.#count === 0 || nowMs >= this.#lookAtMs) {
-      this.#lookAtSource()
+      this.#broken = this.#line.look(this.#count)
+      if (this.#broken) throw this.#broken
       this.#lookAtMs = nowMs + LOOK_MS
     }
     let delivered = 0
@@ -143,11 +140,10 @@ export class ShmChannel implements Channel {
   }
 
   close(): void {
-    if (this.#socket < 0) return
-    this.#libc.close(this.#socket)
-    this.#socket = -1
+    if (this.#line.fd < 0) return
+    this.#line.close()
     this.#pages.close()
-    this.#broken ??= this.#closed('it was closed here')
+    this.#broken ??= this.#line.closed('it was closed here', this.#count)
   }
 
   /** The longest run of alike pages at the head of the queue. */
@@ -180,41 +176,12 @@ export class ShmChannel implements Channel {
     return this.#pages.isZero(page) ? COMPLETION.ZERO : COMPLETION.CONTENT
   }
 
-  /** Throws when the source has gone, or talks where it should be silent. */
-  #lookAtSource(): void {
-    const flags = MSG.PEEK | MSG.DONTWAIT
-    const got = this.#libc.recv(this.#socket, this.#peeked.address, 1, flags)
-    if (got < 0) {
-      const errno = this.#libc.errno()
-      if (errno === ERRNO.EAGAIN || errno === ERRNO.EINTR) return
-      this.#broken = this.#closed(`recv failed with ${errnoName(errno)}`)
-    } else if (got === 0) this.#broken = this.#closed('the source closed the connection')
-    else {
-      this.#broken = new FaultlaneError({
-        code: 'PROTOCOL',
-        peer: `the source at ${this.#url}`,
-        got: 'bytes after its welcome',
-        expected: 'silence',
-      })
-    }
-    throw this.#broken
-  }
-
   #badRange(firstPage: number, pageCount: number): FaultlaneError {
     return new FaultlaneError({
       code: 'BAD_ARGUMENT',
       what: 'page range',
       got: `${firstPage}+${pageCount}`,
       expected: `1 to ${this.readPagesMax} pages below ${this.info.pageCount}`,
-    })
-  }
-
-  #closed(reason: string): FaultlaneError {
-    return new FaultlaneError({
-      code: 'CHANNEL_CLOSED',
-      channel: `${this.lane} to ${this.#url}`,
-      reason,
-      inFlight: this.#count,
     })
   }
 }
