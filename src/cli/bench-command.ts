@@ -6,6 +6,7 @@ import { addBenchIsolation } from './bench-isolation-command.ts'
 import { addBenchSweep } from './bench-sweep-command.ts'
 import { addBenchTouch } from './bench-touch-command.ts'
 import { addRdmaBench } from './rdma-bench-command.ts'
+import { addTransportBench } from './transport-bench-command.ts'
 
 export function addBench(program: Command): void {
   const bench = program
@@ -17,4 +18,5 @@ export function addBench(program: Command): void {
   addBenchBeside(bench)
   addBenchTouch(bench)
   addRdmaBench(bench)
+  addTransportBench(bench)
 }

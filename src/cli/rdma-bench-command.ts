@@ -1,5 +1,9 @@
-/** `bench rdma`: the tables of perftest from the emulated NIC. Virtual time: the same arguments, the same bytes. */
+/**
+ * `bench rdma`: the emulated NIC. In virtual time the tables of perftest, the same arguments, the same bytes; in real
+ * time what this host makes of them.
+ */
 import { type Command, InvalidArgumentError, Option } from 'commander'
+import { PAGE_BYTES, REAL_SIZE_MAX, realRdmaText, runRealRdma } from '../measure/real-rdma-bench.ts'
 import { DEFAULT_NIC, nicPresets } from '../transport/rdma-sim/nic-presets.ts'
 import {
   BESIDE_MAX,
@@ -9,12 +13,16 @@ import {
   runPerftest,
 } from '../transport/rdma-sim/perftest.ts'
 import { formatPerftest } from '../transport/rdma-sim/perftest-table.ts'
+import { interruptible } from './interruptible.ts'
 import { writeJson } from './json-output.ts'
-import { parseSize } from './values.ts'
+import { thisProgram } from './program.ts'
+import { parseDilation, parseSize } from './values.ts'
 
 interface RdmaFlags {
   nic: string
   virtual?: true
+  real?: true
+  dilation?: number
   op: PerftestOp
   size?: number[]
   depth: number
@@ -38,6 +46,12 @@ export function addRdmaBench(bench: Command): void {
         .default(DEFAULT_NIC),
     )
     .option('--virtual', 'in virtual time: the model alone, and nothing of this machine')
+    .option('--real', 'in real time, READs one at a time, beside what virtual time says of them')
+    .option(
+      '--dilation <factor>',
+      'with --real: how many times slower than modelled (default: 10)',
+      parseDilation,
+    )
     .addOption(new Option('--op <operation>', 'which operation').choices(perftestOps).default('read'))
     .option(
       '--size <sizes>',
@@ -58,7 +72,13 @@ export function addRdmaBench(bench: Command): void {
 }
 
 async function runRdma(flags: RdmaFlags, command: Command): Promise<void> {
-  if (!flags.virtual) command.error('error: --virtual is needed: it says which time the figures are of')
+  if (Boolean(flags.virtual) === Boolean(flags.real))
+    command.error('error: one of --virtual and --real is needed: which time the figures are of')
+  if (flags.real) {
+    await interruptible(() => runReal(flags, command))
+    return
+  }
+  if (flags.dilation !== undefined) command.error('error: --dilation needs --real: virtual time has no speed')
   const options = {
     nic: flags.nic,
     op: flags.op,
@@ -70,7 +90,33 @@ async function runRdma(flags: RdmaFlags, command: Command): Promise<void> {
     ...(flags.iterations === undefined ? {} : { iterations: flags.iterations }),
   }
   const rows = runPerftest(options)
-  const text = formatPerftest(options, rows)
+  await show(flags, formatPerftest(options, rows), rows)
+}
+
+const SAMPLES_REAL = 10_000
+
+async function runReal(flags: RdmaFlags, command: Command): Promise<void> {
+  for (const [name, plain] of Object.entries({ op: 'read', depth: 1, beside: 0 } as const)) {
+    const got = flags[name as 'op' | 'depth' | 'beside']
+    if (got !== plain)
+      command.error(`error: --${name} ${got} needs --virtual; --real takes --${name} ${plain}`)
+  }
+  const sizes = flags.size ?? [PAGE_BYTES]
+  for (const size of sizes) {
+    if (size % PAGE_BYTES !== 0 || size > REAL_SIZE_MAX)
+      command.error(`error: --size ${size} with --real: expected whole pages of 4096 up to ${REAL_SIZE_MAX}`)
+  }
+  const rows = await runRealRdma({
+    faultlane: thisProgram(),
+    nic: flags.nic,
+    dilation: flags.dilation ?? 10,
+    sizes,
+    samples: flags.iterations ?? SAMPLES_REAL,
+  })
+  await show(flags, `${realRdmaText(rows)}\n`, rows)
+}
+
+async function show(flags: RdmaFlags, text: string, rows: readonly unknown[]): Promise<void> {
   if (flags.json === '-') process.stderr.write(text)
   else process.stdout.write(text)
   if (flags.json !== undefined && !(await writeJson(flags.json, rows))) process.exitCode = 1

@@ -56,6 +56,15 @@ export function parseCount(text: string): number {
   return count
 }
 
+const DILATION_MAX = 1000
+
+export function parseDilation(text: string): number {
+  const factor = /^\d+(\.\d+)?$/.test(text) ? Number(text) : 0
+  if (factor < 1 || factor > DILATION_MAX)
+    throw new InvalidArgumentError(`expected a number from 1 to ${DILATION_MAX}.`)
+  return factor
+}
+
 /** 1234567 → `1.2 MiB`. */
 export function formatSize(bytes: number): string {
   for (const unit of ['GiB', 'MiB', 'KiB'] as const) {

@@ -66,6 +66,30 @@ describe('bench rdma', () => {
   it('refuses to choose between virtual and real time by itself', async () => {
     const { code, stderr } = await run('--size', '2')
     expect(code).toBe(2)
-    expect(stderr).toMatch(/--virtual/)
+    expect(stderr).toMatch(/one of --virtual and --real/)
+  })
+
+  it('reads in real time beside what virtual time says, and prints how late this host was', async () => {
+    const args = ['--real', '--dilation', '20', '--size', '4KiB,16KiB', '--iterations', '50', '--json', '-']
+    const { code, stdout, stderr } = await run(...args)
+    expect(code).toBe(0)
+    const rows = JSON.parse(stdout)
+    expect(rows.map((row: { size: number }) => row.size)).toEqual([4096, 16_384])
+    for (const row of rows) {
+      expect(row.nic_us.p50 / row.modelled_us).toBeGreaterThan(0.99)
+      expect(row.nic_us.p50 / row.modelled_us).toBeLessThan(1.01)
+      expect(row.measured_by_modelled).toBeGreaterThan(1)
+    }
+    expect(stderr).toMatch(/late p99\.9\[us\]/)
+  })
+
+  it.each([
+    [['--real', '--op', 'write'], /--op write needs --virtual/],
+    [['--real', '--size', '5000'], /--size 5000.*whole pages/],
+    [['--virtual', '--dilation', '10'], /--dilation needs --real/],
+  ])('refuses %s', async (args, said) => {
+    const { code, stderr } = await run(...args)
+    expect(code).toBe(2)
+    expect(stderr).toMatch(said)
   })
 })
