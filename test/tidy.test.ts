@@ -38,7 +38,6 @@ const LONG: Record<string, string> = {
   'lane/demand-agent.ts': 'one session from handshake to letting go: a state machine that reads as one',
   'lane/demand-lane.ts': 'every way of a demand page, from fault to placed',
   'lane/prefault-lane.ts': 'every way of a prefaulted page, from guess to placed',
-  'transport/rdma-sim/channel.ts': 'one lane over one queue pair, its clock and its port',
   'transport/tcp/connection.ts': 'one connection from hello to its last reply',
 }
 const LINES_MAX = 300
