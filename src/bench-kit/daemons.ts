@@ -119,7 +119,8 @@ export class Daemon {
   }
 }
 
-function cpuNsOf(pid: number): number {
+/** Nanoseconds of processor time that a process has used, all threads that live. */
+export function cpuNsOf(pid: number | 'self'): number {
   let sum = 0
   try {
     for (const thread of readdirSync(`/proc/${pid}/task`)) {

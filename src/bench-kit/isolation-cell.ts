@@ -5,7 +5,9 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import { PHASE } from '../fault/toucher.ts'
 import type { LatencySnapshot } from '../ring/latency-snapshot.ts'
+import { cpuNsOf } from './daemons.ts'
 import { residentBytes } from './faulting-client.ts'
+import { machineBusyNs } from './foreign-load.ts'
 import { Session, type SessionSetup } from './session.ts'
 
 export interface CellSample {
@@ -26,6 +28,8 @@ export interface CellSample {
   readonly hedged: number
   /** Faults on a page that prefault had in flight. */
   readonly promoted: number
+  /** Processors that others kept busy meanwhile. */
+  readonly foreignCores: number
 }
 
 export interface CellLimits {
@@ -63,6 +67,7 @@ async function measure(
   const { source, imageBytes } = setup.link
   client.setPhase(PHASE.WARM)
   await delay(limits.warmMs, undefined, { signal })
+  const load = { busyNs: machineBusyNs(), ownNs: cpuNsOf('self') + handler.cpuNs() + source.cpuNs() }
   const before = { ms: performance.now(), bytes: residentBytes(), cpuNs: handler.cpuNs() + source.cpuNs() }
   client.setPhase(PHASE.MEASURE)
   const after = { ...before }
@@ -73,6 +78,8 @@ async function measure(
     after.bytes = residentBytes()
     after.cpuNs = Math.max(after.cpuNs, handler.cpuNs() + source.cpuNs())
   } while (after.ms - before.ms < limits.measureMs && after.bytes - baseBytes < DONE_SHARE * imageBytes)
+  const ownNs = after.cpuNs + cpuNsOf('self') - load.ownNs
+  const foreignNs = machineBusyNs() - load.busyNs - ownNs
   client.setPhase(PHASE.STOP)
   const touched = await client.touched()
   const report = await session.finish(setup.scheduling !== 'off')
@@ -93,5 +100,6 @@ async function measure(
     duplicate: pages.duplicate,
     hedged: pages.hedged,
     promoted: report.promoted,
+    foreignCores: Math.max(0, foreignNs / 1e6 / windowMs),
   }
 }

@@ -21,6 +21,7 @@ const HEADER = [
   'CPU s/GB',
   'sent÷unique',
   'samples',
+  'others’ CPU',
 ]
 
 export function isolationTable(result: IsolationResult): string {
@@ -40,6 +41,7 @@ export function isolationTable(result: IsolationResult): string {
     figure(f.cpuSecondsPerGB > 0 ? f.cpuSecondsPerGB : null, 2),
     figure(f.sentPerUnique > 0 ? f.sentPerUnique : null, 3),
     String(f.samples),
+    figure(f.foreignCores, 2),
   ])
   const links = result.links.map(
     (link) => `${link.name}: ${link.about}; image ${link.imageBytes / 2 ** 20} MiB`,
@@ -51,6 +53,7 @@ export function isolationTable(result: IsolationResult): string {
     'p50 to p99.9, MB/s, CPU: medians over the runs; max, sent÷unique: the worst; samples: faults in all runs.',
     'p50÷idle: the same demand with prefault off, in the same rounds. ÷alone: the same prefault with nobody touching.',
     'nbd: not faults but 4 KiB reads by nbdsh (libnbd), beside nbdcopy pulling with 4 × 64 KiB in flight on a second connection.',
+    'others’ CPU: processors that other programs kept busy meanwhile; above 0.1 the tails are theirs as much as ours.',
     'A latency counts from the intended start; a touch that found its page there is no sample.',
   ].join('\n')
 }

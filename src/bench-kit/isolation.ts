@@ -52,6 +52,9 @@ export interface CellFigures {
   readonly hits: number
   readonly windowMs: number
   readonly generatorLateP99Us: number
+  /** Processors that others kept busy: the median, and the worst run. */
+  readonly foreignCores: number
+  readonly foreignCoresMax: number
   readonly runs: number
 }
 
@@ -189,6 +192,8 @@ function figuresOf(spec: LinkSpec, cell: Cell, samples: Map<string, CellSample[]
     hits: sum((sample) => sample.hits),
     windowMs: of(own, (sample) => sample.windowMs),
     generatorLateP99Us: of(own, (sample) => sample.latenessP99Us),
+    foreignCores: of(own, (sample) => sample.foreignCores),
+    foreignCoresMax: own.reduce((most, sample) => Math.max(most, sample.foreignCores), 0),
     runs: own.length,
   }
 }

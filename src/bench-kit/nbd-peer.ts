@@ -144,5 +144,6 @@ async function read(
     duplicate: 0,
     hedged: 0,
     promoted: 0,
+    foreignCores: 0,
   }
 }

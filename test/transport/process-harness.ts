@@ -15,6 +15,7 @@ export function processHarness(
   room: string,
   transport: Transport,
   urlIn: (folder: string) => string,
+  link?: string,
 ): ConformanceHarness {
   return {
     hasPeer: true,
@@ -23,7 +24,14 @@ export function processHarness(
       const folder = mkdtempSync(join(tmpdir(), `faultlane-${room}-`))
       const file = join(folder, 'image')
       image.writeTo(file)
-      const args = [program, room, urlIn(folder), file, String(image.readableBytes)]
+      const args = [
+        program,
+        room,
+        urlIn(folder),
+        file,
+        String(image.readableBytes),
+        ...(link === undefined ? [] : [link]),
+      ]
       const child = spawn(process.execPath, args, { stdio: ['ignore', 'pipe', 'inherit'] })
       const exit = once(child, 'exit')
       const [line] = (await Promise.race([once(child.stdout, 'data'), exit])) as [unknown]

@@ -1,0 +1,92 @@
+import { execFileSync, spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { fileURLToPath } from 'node:url'
+import { describe, expect, it } from 'vitest'
+import { removeStaleLinks, whyNoNamespaces } from '../../src/bench-kit/namespace-link.ts'
+import { userfaultfdOrSkipLoudly } from '../need.ts'
+
+const program = fileURLToPath(new URL('../../dist/cli/main.js', import.meta.url))
+const bench = (...args: string[]) =>
+  JSON.parse(
+    execFileSync(process.execPath, [program, 'bench', ...args, '--json', '-'], {
+      encoding: 'utf8',
+      stdio: 'pipe',
+    }),
+  )
+
+describe.skipIf(!userfaultfdOrSkipLoudly())('the benches run at their smoke size', () => {
+  it('isolation: demand beside prefault, every page sent once', { timeout: 60_000 }, () => {
+    const { cells } = bench('isolation', '--smoke', '--schedulings', 'S0,S2', '--demands', 'none,light')
+    expect(cells.map((c: { scheduling: string; demand: string }) => `${c.scheduling} ${c.demand}`)).toEqual([
+      'S0 none',
+      'S2 none',
+      'off light',
+      'S0 light',
+      'S2 light',
+    ])
+    for (const cell of cells) {
+      expect(cell.sentPerUnique).toBe(1)
+      expect(cell.duplicate).toBe(0)
+      expect(cell.samples > 0).toBe(cell.demand !== 'none')
+      expect(cell.prefaultMBps > 0).toBe(cell.scheduling !== 'off')
+      if (cell.demand !== 'none') expect(cell.p50Us).toBeGreaterThan(5)
+    }
+  })
+
+  it('sweep: with prefault off every touch goes to the network', { timeout: 60_000 }, () => {
+    const { cells, fits } = bench('sweep', '--smoke')
+    expect(cells).toHaveLength(4)
+    for (const cell of cells) {
+      expect(cell.offFaults).toBe(20)
+      expect(cell.onFaults).toBeLessThanOrEqual(20)
+      expect(cell.sentPerUnique).toBe(1)
+      if (cell.rttUs === 1000) expect(cell.offStallMs).toBeGreaterThan(20)
+    }
+    expect(fits).toHaveLength(1)
+  })
+})
+
+const why = whyNoNamespaces()
+if (why) process.stderr.write(`\n!! SKIPPED TESTS: the namespace link: ${why}\n`)
+
+describe.skipIf(why !== undefined || !userfaultfdOrSkipLoudly())('the namespace link', () => {
+  const namespaces = () => execFileSync('ip', ['netns', 'list'], { encoding: 'utf8' })
+  async function startAndWait() {
+    const args = [
+      program,
+      'bench',
+      'isolation',
+      '--links',
+      'netns',
+      '--schedulings',
+      'S2',
+      '--demands',
+      'none',
+      '--runs',
+      '9',
+    ]
+    const child = spawn(process.execPath, args, { stdio: ['ignore', 'ignore', 'pipe'] })
+    const exit = once(child, 'exit')
+    await Promise.race([once(child.stderr, 'data'), exit]) // The first cell is over: everything is up.
+    expect(namespaces()).toContain(`faultlane-${child.pid}-source`)
+    return { child, exit }
+  }
+
+  it('is gone after an interrupt', { timeout: 60_000 }, async () => {
+    const { child, exit } = await startAndWait()
+    child.kill('SIGINT')
+    expect(await exit).toEqual([130, null])
+    expect(namespaces()).not.toContain(`faultlane-${child.pid}-`)
+  })
+
+  it('of a killed run is recognised and removed by the next, with what ran inside', {
+    timeout: 60_000,
+  }, async () => {
+    const { child, exit } = await startAndWait()
+    child.kill('SIGKILL')
+    await exit
+    expect(namespaces()).toContain(`faultlane-${child.pid}-source`)
+    expect(removeStaleLinks()).toContain(`faultlane-${child.pid}-source`)
+    expect(namespaces()).not.toContain(`faultlane-${child.pid}-`)
+  })
+})
