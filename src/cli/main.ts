@@ -2,14 +2,18 @@
 /** argv → configuration → daemon → exit code: 0 done, 1 failed, 2 wrong usage. */
 import { Command, CommanderError } from 'commander'
 import { FaultlaneError } from '../errors.ts'
-import { addAttach } from './attach-command.ts'
-import { addBench } from './bench-command.ts'
-import { addDemo } from './demo-command.ts'
-import { addServe } from './serve-command.ts'
 import { say, surviveDeafReaders } from './signals.ts'
 
 /** Refusals that are about what was typed, not about the world. */
 const USAGE_CODES = new Set(['BAD_ARGUMENT'])
+
+/** Only the command that was asked for is loaded: what the others need takes longer to load than `attach` to start. */
+const COMMANDS: Record<string, () => Promise<(program: Command) => void>> = {
+  serve: async () => (await import('./serve-command.ts')).addServe,
+  attach: async () => (await import('./attach-command.ts')).addAttach,
+  demo: async () => (await import('./demo-command.ts')).addDemo,
+  bench: async () => (await import('./bench-command.ts')).addBench,
+}
 
 const program = new Command('faultlane')
   .description(
@@ -17,10 +21,10 @@ const program = new Command('faultlane')
   )
   .exitOverride()
   .showHelpAfterError('(see faultlane --help)')
-addServe(program)
-addAttach(program)
-addDemo(program)
-addBench(program)
+const wanted = Object.hasOwn(COMMANDS, process.argv[2] ?? '')
+  ? COMMANDS[process.argv[2] as string]
+  : undefined
+for (const load of wanted ? [wanted] : Object.values(COMMANDS)) (await load())(program)
 
 surviveDeafReaders()
 try {

@@ -138,6 +138,9 @@ function holeBits(extents: Uint32Array, bytes: number): Uint8Array {
   return bits
 }
 
+/** Indices of typed arrays stay small integers. */
+const VIEW_BYTES = 1 << 30
+
 /**
  * One thread's reading end of an image: which pages are zero, which cannot be read. A page of a mapped file
  * can fail (truncated, I/O error); touching it would kill us by SIGBUS, so the kernel is asked first
@@ -147,7 +150,8 @@ export class ImageReader {
   readonly address: number
   readonly pageBytes: number
   readonly pageCount: number
-  readonly #words: Int32Array[]
+  /** A view per GiB, made when it is first read: making one costs milliseconds of garbage collection. */
+  readonly #words: (Int32Array | undefined)[]
   readonly #wordsPerPage: number
   readonly #pagesPerView: number
   readonly #pagesPerLook: number
@@ -162,15 +166,9 @@ export class ImageReader {
     this.pageBytes = pageBytes
     this.pageCount = image.bytes / pageBytes
     this.#wordsPerPage = pageBytes / 4
-    // A view per GiB: typed-array indices stay small integers.
-    const viewBytes = 1 << 30
-    this.#pagesPerView = viewBytes / pageBytes
+    this.#pagesPerView = VIEW_BYTES / pageBytes
     this.#pagesPerLook = Math.max(1, LOOK_AROUND_BYTES / pageBytes)
-    this.#words = []
-    for (let at = 0; at < image.bytes; at += viewBytes) {
-      const bytes = Math.min(viewBytes, image.bytes - at)
-      this.#words.push(new Int32Array(viewOf(image.address + at, bytes)))
-    }
+    this.#words = new Array<Int32Array | undefined>(Math.ceil(image.bytes / VIEW_BYTES)).fill(undefined)
     const extents = extentsInPages(image.extents, pageBytes)
     const bytes = Math.ceil(this.pageCount / 8)
     this.#holes = extents ? holeBits(extents, bytes) : null
@@ -181,6 +179,15 @@ export class ImageReader {
 
   addressOf(page: number): number {
     return this.address + page * this.pageBytes
+  }
+
+  #makeView(page: number): Int32Array {
+    const index = Math.floor(page / this.#pagesPerView)
+    const at = index * VIEW_BYTES
+    const bytes = Math.min(VIEW_BYTES, this.pageCount * this.pageBytes - at)
+    const view = new Int32Array(viewOf(this.address + at, bytes))
+    this.#words[index] = view
+    return view
   }
 
   /** True when the pages can be read without being killed. Also brings them into memory. */
@@ -223,10 +230,29 @@ export class ImageReader {
   /** True when every byte of a readable page is zero; one load for the usual page that is not. */
   isZero(page: number): boolean {
     if (this.isHole(page)) return true
-    const view = this.#words[Math.floor(page / this.#pagesPerView)] as Int32Array
+    const view = this.#words[Math.floor(page / this.#pagesPerView)] ?? this.#makeView(page)
     const start = (page % this.#pagesPerView) * this.#wordsPerPage
     const end = start + this.#wordsPerPage
     for (let i = start; i < end; i++) if (view[i] !== 0) return false
     return true
+  }
+}
+
+/** The readers of one thread, one for each page size that somebody asks for: what one has verified serves all. */
+export class ImageReaders {
+  readonly image: ImageDescription
+  readonly #byPageBytes = new Map<number, ImageReader>()
+
+  constructor(image: ImageDescription) {
+    this.image = image
+  }
+
+  of(pageBytes: number): ImageReader {
+    let reader = this.#byPageBytes.get(pageBytes)
+    if (!reader) {
+      reader = new ImageReader(this.image, pageBytes)
+      this.#byPageBytes.set(pageBytes, reader)
+    }
+    return reader
   }
 }

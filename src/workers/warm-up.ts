@@ -12,6 +12,7 @@ import { openUserfaultfd, registerMissing } from '../fault/userfaultfd-open.ts'
 import { allocateBoard, Board } from '../lane/board.ts'
 import { DemandLane } from '../lane/demand-lane.ts'
 import { DEMAND_COUNTERS } from '../lane/stats.ts'
+import { ImageReaders } from '../memory/image.ts'
 import { PAGE, PageTable } from '../memory/page-table.ts'
 import { AF, MADV, MAP, PROT, SOCK } from '../native/abi.ts'
 import { NativeBuffer } from '../native/buffer.ts'
@@ -60,7 +61,7 @@ class ScratchRoad {
       isOurs: true,
     }
     const stats = { channels: 0, pagesSent: 0, zeroPagesSent: 0, bytesSent: 0, errorsSent: 0, refused: 0 }
-    this.connection = new Connection(there, 'warm-up', image, stats, 0)
+    this.connection = new Connection(there, 'warm-up', new ImageReaders(image), stats, 0)
     const hello = new NativeBuffer(WELCOME_BYTES)
     hello.u32[HELLO.MAGIC] = HELLO_MAGIC
     hello.u32[HELLO.VERSION] = WIRE_VERSION

@@ -3,7 +3,12 @@
  * Owned by the source agent's thread; never blocks.
  */
 import { DEMAND_CREDITS, PREFAULT_CREDITS } from '../../config.ts'
-import { extentsInPages, type ImageDescription, ImageReader } from '../../memory/image.ts'
+import {
+  extentsInPages,
+  type ImageDescription,
+  type ImageReader,
+  type ImageReaders,
+} from '../../memory/image.ts'
 import { ERRNO, errnoName, MSG } from '../../native/abi.ts'
 import { addressOfArray, NativeBuffer } from '../../native/buffer.ts'
 import { type Libc, libc } from '../../native/libc.ts'
@@ -47,6 +52,7 @@ export class Connection {
   endReason = ''
   readonly #libc: Libc = libc()
   readonly #image: ImageDescription
+  readonly #readers: ImageReaders
   readonly #stats: SourceStats
   readonly #sender: FrameSender
   readonly #in = new NativeBuffer(QUEUE_SLOTS * FRAME_BYTES)
@@ -65,7 +71,7 @@ export class Connection {
   constructor(
     fd: number,
     peer: string,
-    image: ImageDescription,
+    readers: ImageReaders,
     stats: SourceStats,
     openedAtMs: number,
     link?: SourceLink,
@@ -75,7 +81,8 @@ export class Connection {
     this.fd = fd
     this.peer = peer
     this.openedAtMs = openedAtMs
-    this.#image = image
+    this.#image = readers.image
+    this.#readers = readers
     this.#stats = stats
     this.#sender = new FrameSender(fd, FRAMES_PER_BATCH)
   }
@@ -314,7 +321,7 @@ export class Connection {
     } else {
       tuneSocket(this.fd, lane === LANE_CODE.demand ? DEMAND_TUNING : PREFAULT_TUNING)
     }
-    this.#reader = new ImageReader(this.#image, pageBytes)
+    this.#reader = this.#readers.of(pageBytes)
     this.#send()
   }
   /** Keeps the welcome's memory alive until it is sent. */

@@ -5,7 +5,7 @@
  */
 import { BULK_QUANTUM_BYTES, REQUESTS_PER_TURN_MAX } from '../../config.ts'
 import { FaultlaneError } from '../../errors.ts'
-import type { ImageDescription } from '../../memory/image.ts'
+import { type ImageDescription, ImageReaders } from '../../memory/image.ts'
 import { ERRNO, errnoName, POLL, SOCK } from '../../native/abi.ts'
 import { NativeBuffer } from '../../native/buffer.ts'
 import { type Libc, libc } from '../../native/libc.ts'
@@ -38,7 +38,7 @@ export class TcpSource implements SourceAgent {
     refused: 0,
   }
   readonly #libc: Libc = libc()
-  readonly #image: ImageDescription
+  readonly #readers: ImageReaders
   readonly #options: SourceOptions
   readonly #listenFd: number
   readonly #poll = new PollSet(CONNECTIONS_MAX + SLOT_FIRST)
@@ -53,7 +53,7 @@ export class TcpSource implements SourceAgent {
     const { fd, address } = listenTcp(parseTcpUrl(url))
     this.#listenFd = fd
     this.url = formatTcpUrl(address)
-    this.#image = image
+    this.#readers = new ImageReaders(image)
     this.#options = options
     this.#link = options.link === undefined ? undefined : new SourceLink(options.link, options.linkLateness)
     this.#poll.set(SLOT_WAKE, options.wakeFd, POLL.IN)
@@ -157,7 +157,7 @@ export class TcpSource implements SourceAgent {
         continue
       }
       this.#connections.push(
-        new Connection(fd, `port ${port}`, this.#image, this.stats, performance.now(), this.#link),
+        new Connection(fd, `port ${port}`, this.#readers, this.stats, performance.now(), this.#link),
       )
       this.#count()
     }
