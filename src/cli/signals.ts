@@ -2,6 +2,7 @@
 
 /** A stop takes one bounded park of each thread; whoever asked is promised an end within a second. */
 const STOP_MS_MAX = 900
+const TURN_MS = 100
 
 /**
  * Turns SIGINT and SIGTERM into one orderly stop. Further signals change nothing: leaving sooner would leave the
@@ -12,12 +13,15 @@ export function onceStopped(stop: () => Promise<void>, stopMsMax = STOP_MS_MAX):
   const handle = () => {
     if (isStopping) return
     isStopping = true
-    // A thread inside a system call survives process.exit(); nothing survives SIGKILL.
-    setTimeout(() => {
+    // A thread inside a system call survives process.exit(); nothing survives SIGKILL. Counted in turns of the
+    // event loop: where this thread itself gets no processor, the others have had no time to stop either.
+    let turnsLeft = stopMsMax / TURN_MS
+    const watch = setInterval(() => {
+      if (--turnsLeft > 0) return
       say(`faultlane: a thread did not stop within ${stopMsMax} ms; killing this process`)
       process.kill(process.pid, 'SIGKILL')
-    }, stopMsMax).unref()
-    void stop()
+    }, TURN_MS).unref()
+    void stop().finally(() => clearInterval(watch))
   }
   for (const signal of ['SIGINT', 'SIGTERM'] as const) process.on(signal, handle)
 }
