@@ -363,6 +363,7 @@ export class DemandAgent {
       pagesTotal: session.pagesTotal,
       pagesRemaining: this.#parts.board.remaining(),
       holePages: session.holePages,
+      removedRaced: session.faults.racedRemovals,
       demand: since(this.#parts.counters.snapshot(), session.demandBefore),
       prefault: since(this.#parts.prefaultCounters.snapshot(), session.prefaultBefore),
       stallNs: {

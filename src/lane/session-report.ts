@@ -20,6 +20,8 @@ export interface SessionReport {
   readonly pagesRemaining: number
   /** Pages known to be zero before anything was read. */
   readonly holePages: number
+  /** Removals read beside an open placement; see UffdFaults.racedRemovals. */
+  readonly removedRaced: number
   readonly demand: Record<DemandCounter, number>
   readonly prefault: Record<PrefaultCounter, number>
   /** Stalls as the demand agent sees them, from reading the fault to the page being placed, nanoseconds. */

@@ -39,6 +39,8 @@ export interface AttachReport {
   readonly promoted: number
   readonly spurious: number
   readonly errors: number
+  /** Removals whose pages may have got snapshot bytes after all (see ARCHITECTURE.md); 0 has always been seen. */
+  readonly removed_raced: number
   readonly elapsed_ms: number
   readonly transport: string
   readonly wait: string
@@ -88,6 +90,7 @@ export function attachReport(report: SessionReport, context: ReportContext): Att
     promoted: demand.promoted,
     spurious: demand.spurious,
     errors: demand.errors + prefault.errors,
+    removed_raced: report.removedRaced,
     elapsed_ms: round(report.elapsedMs, 1),
     ...context,
   }

@@ -272,4 +272,14 @@ describe('openUserfaultfd', () => {
     const program = fileURLToPath(worker('./unprivileged-process.mjs'))
     expect(execFileSync(process.execPath, [program], { encoding: 'utf8' })).toBe('user-mode-only')
   })
+
+  it.skipIf(process.getuid?.() !== 0 || open)('names the three remedies where the kernel refuses it', () => {
+    const program = fileURLToPath(worker('./refused-process.mjs'))
+    const said = execFileSync(process.execPath, [program], { encoding: 'utf8' })
+    expect(said).toMatch(
+      /^NO_USERFAULTFD: this kernel refuses userfaultfd \(.*EPERM.*\); any one of these helps: /,
+    )
+    for (const remedy of ['CAP_SYS_PTRACE', '/dev/userfaultfd', 'sysctl vm.unprivileged_userfaultfd=1'])
+      expect(said).toContain(remedy)
+  })
 })
