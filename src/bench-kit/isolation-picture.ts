@@ -16,7 +16,7 @@ const COLOURS: Record<string, string> = {
   nbd: '#8c564b',
   'nbd-off': '#c49c94',
 }
-const PANEL = { width: 460, height: 300, left: 58, right: 16, top: 34, bottom: 44 }
+const PANEL = { width: 460, height: 300, left: 58, right: 34, top: 34, bottom: 44 }
 const NINES_MAX = 3.3
 
 export function isolationPicture(result: IsolationResult): string {
@@ -38,7 +38,7 @@ export function isolationPicture(result: IsolationResult): string {
   return `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${width} ${height}" width="${width}" height="${height}" font-family="system-ui,sans-serif" font-size="11">
 <rect width="100%" height="100%" fill="#ffffff"/>
 ${drawn.join('\n')}
-<text x="12" y="${height - 14}" fill="#444">Demand fault latency beside a saturating prefault; off: prefault off. Right is slower; S2 should lie on “off”.</text>
+<text x="12" y="${height - 14}" fill="#444">Demand beside a saturating prefault (“off”: without). Right is slower.</text>
 </svg>
 `
 }
@@ -73,7 +73,12 @@ function drawPanel(title: string, curves: readonly [string, LatencySnapshot][]):
     parts.push(
       `<line x1="${x}" x2="${x}" y1="${PANEL.top}" y2="${PANEL.height - PANEL.bottom}" stroke="#e4e4e4"/>`,
     )
-    const label = decade >= 3 ? `${10 ** (decade - 3)} ms` : `${10 ** decade} µs`
+    const label =
+      decade >= 6
+        ? `${10 ** (decade - 6)} s`
+        : decade >= 3
+          ? `${10 ** (decade - 3)} ms`
+          : `${10 ** decade} µs`
     parts.push(
       `<text x="${x}" y="${PANEL.height - PANEL.bottom + 15}" text-anchor="middle" fill="#555">${label}</text>`,
     )
@@ -86,8 +91,9 @@ function drawPanel(title: string, curves: readonly [string, LatencySnapshot][]):
     parts.push(
       `<path d="${curve(latency, xOf, yOf, 10 ** low)}" fill="none" stroke="${colour}" stroke-width="${weight}"${dash}/>`,
     )
-    const y = PANEL.height - PANEL.bottom - 10 - 14 * (sorted.length - 1 - i)
-    const x = PANEL.width - PANEL.right - 62
+    // Top left: nothing is fast at its tail.
+    const y = PANEL.top + 16 + 14 * i
+    const x = PANEL.left + 10
     parts.push(
       `<line x1="${x}" x2="${x + 16}" y1="${y - 4}" y2="${y - 4}" stroke="${colour}" stroke-width="${weight}"${dash}/>`,
     )
