@@ -67,7 +67,15 @@ describe.skipIf(why !== undefined || !userfaultfdOrSkipLoudly())('the namespace 
     ]
     const child = spawn(process.execPath, args, { stdio: ['ignore', 'ignore', 'pipe'] })
     const exit = once(child, 'exit')
-    await Promise.race([once(child.stderr, 'data'), exit]) // The first cell is over: everything is up.
+    let said = ''
+    const firstCell = new Promise<void>((resolve) => {
+      child.stderr.setEncoding('utf8').on('data', (text: string) => {
+        said += text
+        if (said.includes('run 1/9')) resolve() // A cell is over: everything is up.
+      })
+    })
+    await Promise.race([firstCell, exit])
+    expect(said).toContain('run 1/9')
     expect(namespaces()).toContain(`faultlane-${child.pid}-source`)
     return { child, exit }
   }
