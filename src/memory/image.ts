@@ -140,6 +140,8 @@ function holeBits(extents: Uint32Array, bytes: number): Uint8Array {
 
 /** Indices of typed arrays stay small integers. */
 const VIEW_BYTES = 1 << 30
+/** Views made with the reader; a larger image's others are made as they are read. */
+const VIEWS_AT_ONCE = 4
 
 /**
  * One thread's reading end of an image: which pages are zero, which cannot be read. A page of a mapped file
@@ -169,6 +171,10 @@ export class ImageReader {
     this.#pagesPerView = VIEW_BYTES / pageBytes
     this.#pagesPerLook = Math.max(1, LOOK_AROUND_BYTES / pageBytes)
     this.#words = new Array<Int32Array | undefined>(Math.ceil(image.bytes / VIEW_BYTES)).fill(undefined)
+    // A new view of a GiB makes the engine collect garbage, 10 to 30 ms: before the first request, not within it.
+    for (let index = 0; index < Math.min(this.#words.length, VIEWS_AT_ONCE); index++) {
+      this.#makeView(index * this.#pagesPerView)
+    }
     const extents = extentsInPages(image.extents, pageBytes)
     const bytes = Math.ceil(this.pageCount / 8)
     this.#holes = extents ? holeBits(extents, bytes) : null
