@@ -85,6 +85,7 @@ await runWorker(async (tell) => {
     channel,
     holes: plan.dataExtents,
     bell,
+    doorbell,
     prefaultBell,
     clock,
     onLoss: plan.onLoss,
