@@ -35,4 +35,5 @@ export {
   type Lane,
   type Transport,
 } from './transport/transport.ts'
+export type { Affinity } from './workers/affinity.ts'
 export type { WaitMode } from './workers/wait.ts'

@@ -4,17 +4,19 @@ import type { FaultlaneError } from '../errors.ts'
 import type { AgentEvent, LossPolicy } from '../lane/demand-agent.ts'
 import { SCHEDULING_NAMES, SCHEDULINGS, type SchedulingName } from '../prefault/schedulings.ts'
 import { attachReport } from '../report/attach-report.ts'
+import type { Affinity } from '../workers/affinity.ts'
 import { schemeOf } from '../workers/transports.ts'
 import { WAIT_MODES, type WaitMode } from '../workers/wait.ts'
 import { writeJson } from './json-output.ts'
 import { onceStopped, say } from './signals.ts'
-import { formatSize, parsePageSize } from './values.ts'
+import { formatSize, parseAffinity, parsePageSize } from './values.ts'
 
 interface Flags {
   socket: string
   source: string
   prefault: 'off' | 'sequential'
   wait: WaitMode
+  affinity: Affinity
   onLoss: LossPolicy
   keep: boolean
   pageSize: number
@@ -39,6 +41,12 @@ export function addAttach(program: Command): void {
     )
     .addOption(
       new Option('--wait <mode>', 'how the demand agent waits').choices(WAIT_MODES).default('adaptive'),
+    )
+    .option(
+      '--affinity <cpu>',
+      'the processor that the demand agent keeps to: a number, auto or off',
+      parseAffinity,
+      'auto',
     )
     .addOption(
       new Option(
@@ -114,6 +122,7 @@ async function run(flags: Flags): Promise<void> {
     source: flags.source,
     prefault: flags.prefault,
     wait: flags.wait,
+    affinity: flags.affinity,
     onLoss: flags.onLoss,
     keep: flags.keep,
     pageSize: flags.pageSize,

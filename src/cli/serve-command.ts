@@ -1,10 +1,11 @@
 import { type Command, Option } from 'commander'
 import { serve } from '../daemon/serve.ts'
 import { nicPresets } from '../transport/rdma-sim/nic-presets.ts'
+import type { Affinity } from '../workers/affinity.ts'
 import { schemeOf } from '../workers/transports.ts'
 import { WAIT_MODES, type WaitMode } from '../workers/wait.ts'
 import { onceStopped, say } from './signals.ts'
-import { formatSize, parseSize } from './values.ts'
+import { formatSize, parseAffinity, parseSize } from './values.ts'
 
 interface Flags {
   image?: string
@@ -12,6 +13,7 @@ interface Flags {
   listen: string
   nic?: string
   wait: WaitMode
+  affinity: Affinity
   link?: string
 }
 
@@ -34,6 +36,12 @@ export function addServe(program: Command): void {
         .default('adaptive'),
     )
     .option(
+      '--affinity <cpu>',
+      'the processor that the source keeps to: a number, auto or off',
+      parseAffinity,
+      'auto',
+    )
+    .option(
       '--link <rate/rtt[/queue]>',
       'emulate a network in front of all destinations, e.g. 1Gbit/100us/256KiB',
     )
@@ -52,6 +60,7 @@ export function addServe(program: Command): void {
         ...(flags.synthetic === undefined ? {} : { synthetic: flags.synthetic }),
         listen,
         wait: flags.wait,
+        affinity: flags.affinity,
         onStarting: onceStopped,
         ...(flags.link === undefined ? {} : { link: flags.link }),
         onRefused: (reason) => say(`refused ${reason}`),

@@ -73,3 +73,10 @@ export function formatSize(bytes: number): string {
   }
   return `${bytes} B`
 }
+
+/** `auto`, `off` or a processor's number. */
+export function parseAffinity(text: string): 'auto' | 'off' | number {
+  if (text === 'auto' || text === 'off') return text
+  if (!/^\d{1,4}$/.test(text)) throw new InvalidArgumentError('expected auto, off or a processor’s number.')
+  return Number(text)
+}

@@ -11,6 +11,7 @@ import { SCHEDULINGS, type SchedulingName } from '../prefault/schedulings.ts'
 import { Counters } from '../ring/counters.ts'
 import type { Doorbell } from '../ring/doorbell.ts'
 import { LatencyHistogram } from '../ring/histogram.ts'
+import type { Affinity } from '../workers/affinity.ts'
 import type { AttachPlan, WorkerMessage } from '../workers/plans.ts'
 import { type RunningWorker, spawnWorker } from '../workers/spawn.ts'
 import { loadTransport } from '../workers/transports.ts'
@@ -26,6 +27,8 @@ export interface AttachOptions {
   readonly prefault?: 'off' | 'sequential'
   /** How the demand agent waits between turns. Default: adaptive. */
   readonly wait?: WaitMode
+  /** The processor that the demand agent’s thread keeps to. Default: auto. */
+  readonly affinity?: Affinity
   /** When the source is gone: touchers wait for it, or the client is killed (SIGKILL). Default: wait. */
   readonly onLoss?: LossPolicy
   /** Goes on listening after a client has ended. Default: false. */
@@ -88,6 +91,7 @@ export async function attach(options: AttachOptions): Promise<Attachment> {
     transportModule: options.transport,
     pageBytes,
     wait: options.wait ?? 'adaptive',
+    affinity: options.affinity ?? 'auto',
     scheduling,
     prefault,
     onLoss: options.onLoss ?? 'wait',

@@ -5,6 +5,7 @@ import { EventFd } from '../native/event-fd.ts'
 import { Doorbell } from '../ring/doorbell.ts'
 import { LatencyHistogram } from '../ring/histogram.ts'
 import type { LatencySnapshot } from '../ring/latency-snapshot.ts'
+import type { Affinity } from '../workers/affinity.ts'
 import type { ServePlan, WorkerMessage } from '../workers/plans.ts'
 import { type RunningWorker, spawnWorker } from '../workers/spawn.ts'
 import { schemeOf } from '../workers/transports.ts'
@@ -20,6 +21,8 @@ export interface ServeOptions {
   readonly listen: string
   /** How the source waits for requests. Default: adaptive. */
   readonly wait?: WaitMode
+  /** The processor that its thread keeps to. Default: auto. */
+  readonly affinity?: Affinity
   /** Told how to stop, before there is anything that a sudden end would leave behind. */
   readonly onStarting?: (stop: () => Promise<void>) => void
   /** Emulates a network in front of all destinations: RATE/RTT[/QUEUE]. TCP only. */
@@ -72,6 +75,7 @@ export async function serve(options: ServeOptions): Promise<Serving> {
     url,
     image: image.description,
     wait: options.wait ?? 'adaptive',
+    affinity: options.affinity ?? 'auto',
     link: options.link,
     linkLateness,
     bell,

@@ -58,6 +58,7 @@ export interface Libc {
   clock_gettime(clock: N, timespec: N): N
   sched_yield(): N
   sched_setaffinity(pid: N, bytes: N, mask: N): N
+  sched_getaffinity(pid: N, bytes: N, mask: N): N
   gettid(): N
   getpid(): N
   geteuid(): N
@@ -108,6 +109,7 @@ const PROTOTYPES: Record<Exclude<keyof Libc, 'arch' | 'errno'>, string> = {
   clock_gettime: 'int clock_gettime(int, uint64_t)',
   sched_yield: 'int sched_yield()',
   sched_setaffinity: 'int sched_setaffinity(int, uint64_t, uint64_t)',
+  sched_getaffinity: 'int sched_getaffinity(int, uint64_t, uint64_t)',
   gettid: 'int gettid()',
   getpid: 'int getpid()',
   geteuid: 'int geteuid()',

@@ -17,6 +17,7 @@ import { SequentialPolicy } from '../prefault/sequential.ts'
 import { Counters } from '../ring/counters.ts'
 import { LatencyHistogram } from '../ring/histogram.ts'
 import { RingConsumer, RingProducer } from '../ring/spsc-ring.ts'
+import { settleThread } from './affinity.ts'
 import type { AttachPlan } from './plans.ts'
 import { runAgent } from './run-agent.ts'
 import { runWorker } from './run-worker.ts'
@@ -73,6 +74,7 @@ await runWorker(async (tell) => {
     : undefined
   const bell = new EventFd(plan.demandBellFd)
   const doorbell = board.demandBell({ signal: () => bell.signal(), sleep: (ms) => agent.park(ms) })
+  settleThread(plan.affinity)
   warmUpDemand(clock)
   const agent = new DemandAgent({
     listener: new UnixListener(plan.socketPath),

@@ -6,6 +6,7 @@ import type { BoardMemory } from '../lane/board.ts'
 import type { AgentEvent, LossPolicy } from '../lane/demand-agent.ts'
 import type { ImageDescription } from '../memory/image.ts'
 import type { SchedulingName } from '../prefault/schedulings.ts'
+import type { Affinity } from './affinity.ts'
 import type { LazyShare } from './lazy-join.ts'
 import type { WaitMode } from './wait.ts'
 
@@ -17,6 +18,7 @@ export interface AttachPlan {
   readonly transportModule: string | undefined
   readonly pageBytes: number
   readonly wait: WaitMode
+  readonly affinity: Affinity
   readonly scheduling: SchedulingName
   readonly prefault: 'off' | 'sequential'
   readonly onLoss: LossPolicy
@@ -35,7 +37,7 @@ export interface AttachPlan {
 }
 
 /** One LazyMemory: the same lanes for readers of this process. */
-export interface LazyPlan extends Omit<AttachPlan, 'socketPath' | 'keep' | 'onLoss'> {
+export interface LazyPlan extends Omit<AttachPlan, 'socketPath' | 'keep' | 'onLoss' | 'affinity'> {
   readonly lazy: LazyDescription
 }
 
@@ -43,6 +45,7 @@ export interface ServePlan {
   readonly url: string
   readonly image: ImageDescription
   readonly wait: WaitMode
+  readonly affinity: Affinity
   readonly link: string | undefined
   readonly linkLateness: Int32Array<SharedArrayBuffer>
   readonly bell: Int32Array<SharedArrayBuffer>

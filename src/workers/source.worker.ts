@@ -3,6 +3,7 @@ import { parentPort, workerData } from 'node:worker_threads'
 import { monotonicClock } from '../clock.ts'
 import { EventFd } from '../native/event-fd.ts'
 import { Doorbell } from '../ring/doorbell.ts'
+import { settleThread } from './affinity.ts'
 import type { ServePlan } from './plans.ts'
 import { runAgent } from './run-agent.ts'
 import { runWorker } from './run-worker.ts'
@@ -26,6 +27,7 @@ await runWorker(async (tell) => {
     park: (ms: number) => source.park(ms),
   }
   const doorbell = new Doorbell(plan.bell, 0, { signal: () => bell.signal(), sleep: agent.park })
+  settleThread(plan.affinity)
   warmUpSource()
   tell({ kind: 'ready', url: source.url })
   runAgent(agent, doorbell, makeWait(plan.wait, monotonicClock), () => false)

@@ -7,6 +7,9 @@ import { availableParallelism } from 'node:os'
 import type { Clock } from '../clock.ts'
 import { libc } from '../native/libc.ts'
 
+/** A processor for every thread of a small measurement: source, demand agent, prefault agent, toucher. */
+const HAS_SPARE_PROCESSORS = availableParallelism() >= 4
+
 /** adaptive: spins for a while, then sleeps; spin: never sleeps; block: sleeps whenever there is nothing to do. */
 export type WaitMode = 'adaptive' | 'spin' | 'block'
 export const WAIT_MODES: readonly WaitMode[] = ['adaptive', 'spin', 'block']
@@ -26,9 +29,12 @@ class BlockWait implements WaitStrategy {
   onAwake(): void {}
 }
 
-/** Never sleeps. For machines with a processor to spare for each spinning thread. */
+/** Never sleeps. Where two spinners may share a processor, each gives way in every idle turn, or it would take the other's slice. */
 class SpinWait implements WaitStrategy {
-  shouldPark(): boolean {
+  readonly #yield = libc().sched_yield
+
+  shouldPark(work: number): boolean {
+    if (work === 0 && !HAS_SPARE_PROCESSORS) this.#yield()
     return false
   }
   onAwake(): void {}
@@ -38,7 +44,7 @@ class SpinWait implements WaitStrategy {
  * An answer that has not come in this time is worth a wake-up. With fewer than four processors the spinner takes
  * time from the threads that it waits for, so it gives up sooner.
  */
-const SPIN_NS = availableParallelism() >= 4 ? 100_000 : 20_000
+const SPIN_NS = HAS_SPARE_PROCESSORS ? 100_000 : 20_000
 /** Idle turns between two yields: each turn is a system call or two already. */
 const TURNS_PER_YIELD = 1
 

@@ -52,6 +52,7 @@ describe('usage, exit 2', () => {
       /tcp:\/\/127\.0\.0\.1.*tcp:\/\/HOST:PORT/s,
     ],
     ['serve', ['--synthetic', '1MiB', '--listen', 'tcp://127.0.0.1:70000'], /70000.*tcp:\/\/HOST:PORT/s],
+    ['serve', ['--synthetic', '1MiB', '--affinity', '9999'], /--affinity: got 9999.*one of 0/],
     ['serve', ['--synthetic', '1MiB', '--frobnicate'], /unknown option '--frobnicate'/],
     ['attach', ['--socket', 's'], /required option '--source <url>'/],
     ['attach', ['--source', 'tcp://127.0.0.1:1'], /required option '--socket <path>'/],
@@ -60,6 +61,11 @@ describe('usage, exit 2', () => {
       'attach',
       ['--socket', 's', '--source', 'tcp://127.0.0.1:1', '--prefault', 'magic'],
       /--prefault.*'magic'/,
+    ],
+    [
+      'attach',
+      ['--socket', 's', '--source', 'tcp://127.0.0.1:1', '--affinity', 'left'],
+      /--affinity.*'left'.*auto, off or a processor/s,
     ],
     [
       'attach',
