@@ -14,7 +14,6 @@ import { NativeBuffer } from '../native/buffer.ts'
 import type { EventFd } from '../native/event-fd.ts'
 import { libc } from '../native/libc.ts'
 import { PollSet } from '../native/poll-set.ts'
-import type { UnixListener } from '../native/unix-socket.ts'
 import type { Counters } from '../ring/counters.ts'
 import type { Doorbell } from '../ring/doorbell.ts'
 import type { LatencyHistogram } from '../ring/histogram.ts'
@@ -53,8 +52,15 @@ export type AgentEvent =
   | { readonly kind: 'source-back' }
   | { readonly kind: 'page-error'; readonly pages: number }
 
+/** Where clients come from: a UnixListener, or what stands for one while the agent is warmed up. */
+export interface ClientListener {
+  readonly fd: number
+  tryAccept(): number
+  close(): void
+}
+
 export interface DemandAgentParts {
-  readonly listener: UnixListener
+  readonly listener: ClientListener
   readonly table: PageTable
   readonly board: Board
   readonly lane: DemandLane
@@ -67,7 +73,6 @@ export interface DemandAgentParts {
   readonly channel: Channel
   readonly holes: Uint32Array | null
   readonly bell: EventFd
-  readonly doorbell: Doorbell
   readonly prefaultBell: Doorbell | undefined
   readonly clock: Clock
   readonly onLoss: LossPolicy

@@ -87,7 +87,6 @@ await runWorker(async (tell) => {
     channel,
     holes: plan.dataExtents,
     bell,
-    doorbell,
     prefaultBell,
     clock,
     onLoss: plan.onLoss,

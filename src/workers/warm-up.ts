@@ -4,19 +4,21 @@
  * Nothing crosses the real channel.
  */
 import type { Clock } from '../clock.ts'
+import { FaultlaneError } from '../errors.ts'
+import { encodeHandshake } from '../fault/handshake-parse.ts'
 import { rehearseHandshake } from '../fault/rehearsal.ts'
-import { UffdFaults } from '../fault/uffd-faults.ts'
-import { UffdPlacer } from '../fault/uffd-placer.ts'
-import { Userfaultfd } from '../fault/userfaultfd.ts'
 import { openUserfaultfd, registerMissing } from '../fault/userfaultfd-open.ts'
 import { allocateBoard, Board } from '../lane/board.ts'
+import { type ClientListener, DemandAgent } from '../lane/demand-agent.ts'
 import { DemandLane } from '../lane/demand-lane.ts'
-import { DEMAND_COUNTERS } from '../lane/stats.ts'
+import { DEMAND_COUNTERS, PREFAULT_COUNTERS } from '../lane/stats.ts'
 import { ImageReaders } from '../memory/image.ts'
-import { PAGE, PageTable } from '../memory/page-table.ts'
+import { PageTable } from '../memory/page-table.ts'
 import { AF, MADV, MAP, PROT, SOCK } from '../native/abi.ts'
 import { NativeBuffer } from '../native/buffer.ts'
+import { EventFd } from '../native/event-fd.ts'
 import { check, libc } from '../native/libc.ts'
+import { DescriptorMessages, WOULD_BLOCK } from '../native/unix-socket.ts'
 import { Counters } from '../ring/counters.ts'
 import { LatencyHistogram } from '../ring/histogram.ts'
 import { RingConsumer, RingProducer } from '../ring/spsc-ring.ts'
@@ -100,55 +102,116 @@ export function warmUpSource(): void {
   road.close()
 }
 
-/** The destination's half: a fault, its read, the reply, the page placed. Does what it can where userfaultfd is refused. */
+/** The destination's half, by the agent itself: whole sessions with itself as the client, every page demanded. */
 export function warmUpDemand(clock: Clock): void {
-  let fd: number
-  try {
-    fd = openUserfaultfd(0).fd
-  } catch {
-    return // Its clients bring their own; without one there is no client to warm up for.
-  }
-  rehearseHandshake(20)
+  if (!canMakeUserfaultfd()) return // Its clients bring their own; here there is nothing to rehearse with.
+  rehearseHandshake(10)
   const road = new ScratchRoad()
   const bytes = PAGES * PAGE_BYTES
-  const address = check(
-    libc().mmap(0, bytes, PROT.READ | PROT.WRITE, MAP.PRIVATE | MAP.ANONYMOUS, -1, 0),
-    'mmap',
-    'warm-up',
-  )
-  registerMissing(fd, address, bytes)
+  const flags = MAP.PRIVATE | MAP.ANONYMOUS
+  const address = check(libc().mmap(0, bytes, PROT.READ | PROT.WRITE, flags, -1, 0), 'mmap', 'warm-up')
   const board = new Board(allocateBoard())
-  const baseHi = Math.floor(address / 0x1_0000_0000)
-  board.regions.set(PAGE_BYTES, [{ baseHi, baseLo: address % 0x1_0000_0000, firstPage: 0, pageCount: PAGES }])
   const table = PageTable.allocate(PAGES)
-  const hints = new RingConsumer(board.memory.hints)
+  const counters = new Counters(DEMAND_COUNTERS, Counters.allocate(DEMAND_COUNTERS.length))
+  const stalls = new LatencyHistogram(LatencyHistogram.allocate())
+  const hints = new RingProducer(board.memory.hints)
   const lane = new DemandLane(road.channel, {
     table,
     board,
-    hints: new RingProducer(board.memory.hints),
-    counters: new Counters(DEMAND_COUNTERS, Counters.allocate(DEMAND_COUNTERS.length)),
-    stalls: new LatencyHistogram(LatencyHistogram.allocate()),
+    hints,
+    counters,
+    stalls,
     clock,
     onQuiet: () => {},
   })
-  const uffd = new Userfaultfd(fd)
-  const faults = new UffdFaults(uffd, board.regions, board.readingWord, board.placingWord)
-  lane.begin(faults, new UffdPlacer(uffd, board.regions))
+  const bell = new EventFd()
+  const listener = new PairListener()
+  const agent = new DemandAgent({
+    listener,
+    table,
+    board,
+    lane,
+    sharedPrefault: undefined,
+    hasPrefaultAgent: false,
+    reopen: () => road.channel,
+    channel: road.channel,
+    holes: Uint32Array.of(0, PAGES),
+    bell,
+    prefaultBell: undefined,
+    clock,
+    onLoss: 'wait',
+    keep: true,
+    counters,
+    prefaultCounters: new Counters(PREFAULT_COUNTERS, Counters.allocate(PREFAULT_COUNTERS.length)),
+    stalls,
+    notify: () => {},
+  })
+  const told = new RingConsumer(board.memory.hints)
   for (let round = 0; round < ROUNDS; round++) {
-    table.reset(0, PAGES, PAGE.MISSING)
-    libc().madvise(address, bytes, MADV.DONTNEED)
+    const client = listener.connect(address, bytes)
+    for (let turn = 0; turn < TURNS_MAX && !agent.hasSession; turn++) agent.doWork()
     for (let page = 0; page < PAGES; page++) {
-      board.regions.pageAt(baseHi, (address % 0x1_0000_0000) + page * PAGE_BYTES)
+      board.regions.pageAt(Math.floor(address / 0x1_0000_0000), (address % 0x1_0000_0000) + page * PAGE_BYTES)
       lane.onFault(page)
-      lane.doWork(false, true)
+      agent.doWork()
       road.channel.flush()
       road.turnSource()
-      lane.doWork(true, true)
-      hints.release()
+      agent.doWork()
+      told.release()
     }
+    for (let turn = 0; turn < TURNS_MAX && agent.hasSession; turn++) agent.doWork()
+    libc().close(client)
+    libc().madvise(address, bytes, MADV.DONTNEED)
   }
-  lane.end()
+  agent.stop()
+  bell.close()
   road.close()
   libc().munmap(address, bytes)
-  libc().close(fd)
+}
+
+/** Turns that a session takes to begin or end, with room to spare: bounded whatever goes wrong. */
+const TURNS_MAX = 16
+
+/** Clients of one process by socket pairs: nothing of them is in the file system. */
+class PairListener implements ClientListener {
+  readonly fd = -1
+  #waiting = WOULD_BLOCK
+  readonly #pair = new NativeBuffer(8)
+  readonly #messages = new DescriptorMessages()
+
+  /** A client that hands over its memory; the end that keeps it alive. */
+  connect(address: number, bytes: number): number {
+    const type = SOCK.STREAM | SOCK.NONBLOCK | SOCK.CLOEXEC
+    check(libc().socketpair(AF.UNIX, type, 0, this.#pair.address), 'socketpair', 'warm-up')
+    const [client, agent] = [this.#pair.i32[0] as number, this.#pair.i32[1] as number]
+    const { fd } = openUserfaultfd(0)
+    registerMissing(fd, address, bytes)
+    const body = new TextEncoder().encode(
+      encodeHandshake([{ base: BigInt(address), bytes, offset: 0 }], PAGE_BYTES),
+    )
+    const buffer = new NativeBuffer(body.length)
+    buffer.u8.set(body)
+    this.#messages.send(client, buffer.address, body.length, [fd])
+    libc().close(fd) // The agent's copy is under way.
+    this.#waiting = agent
+    return client
+  }
+
+  tryAccept(): number {
+    const agent = this.#waiting
+    this.#waiting = WOULD_BLOCK
+    return agent
+  }
+
+  close(): void {}
+}
+
+function canMakeUserfaultfd(): boolean {
+  try {
+    libc().close(openUserfaultfd(0).fd)
+    return true
+  } catch (error) {
+    if (error instanceof FaultlaneError && error.code === 'NO_USERFAULTFD') return false
+    throw error
+  }
 }
