@@ -41,6 +41,7 @@ export function handshakeError(reason: string): FaultlaneError {
   return new FaultlaneError({ code: 'HANDSHAKE', reason, expected: EXPECTED })
 }
 
+const utf8 = new TextDecoder('utf-8', { fatal: true })
 const U64_END = 1n << 64n
 const U64_DIGITS = 20
 const QUOTE = 0x22
@@ -108,7 +109,7 @@ export class BodyCollector {
   /** The collected body's text. Throws HANDSHAKE when it is not UTF-8. */
   text(): string {
     try {
-      return new TextDecoder('utf-8', { fatal: true }).decode(this.#bytes.subarray(0, this.#length))
+      return utf8.decode(this.#bytes.subarray(0, this.#length))
     } catch {
       throw handshakeError('the body is not UTF-8')
     }

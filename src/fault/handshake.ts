@@ -7,11 +7,11 @@
  */
 import { readlinkSync } from 'node:fs'
 import type { Clock } from '../clock.ts'
-import { ERRNO, FCNTL, MSG, OPEN, POLL } from '../native/abi.ts'
+import { ERRNO, FCNTL, MSG, OPEN, POLL, UFFDIO } from '../native/abi.ts'
 import { NativeBuffer } from '../native/buffer.ts'
 import { check, libc } from '../native/libc.ts'
 import { PollSet } from '../native/poll-set.ts'
-import { DescriptorMessages, peerPid, WOULD_BLOCK } from '../native/unix-socket.ts'
+import { DescriptorMessages, PEER_PID_BYTES, peerPid, WOULD_BLOCK } from '../native/unix-socket.ts'
 import { BodyCollector, type HandshakeBody, handshakeError, parseHandshake } from './handshake-parse.ts'
 
 export interface Handshake extends HandshakeBody {
@@ -29,26 +29,41 @@ const READ_BYTES = 64 << 10
 /** Reads of one step: bounds a step against a client that sends without end, byte by byte. */
 const READS_PER_STEP_MAX = 16
 
+/** Made before there is a client, because making its buffers takes longer than the handshake; then begin(), once. */
 export class HandshakeReceiver {
-  readonly socket: number
   readonly #imageBytes: number
   readonly #clock: Clock
-  readonly #deadlineNs: number
+  readonly #timeoutMs: number
+  readonly #ready = new PollSet(1)
+  #socket = -1
+  #deadlineNs = 0
   readonly #messages = new DescriptorMessages()
   readonly #buffer = new NativeBuffer(READ_BYTES)
+  readonly #scratch = new NativeBuffer(PEER_PID_BYTES)
   readonly #body = new BodyCollector()
   #userfaultfd = -1
   /** What the first descriptor that is no userfaultfd turned out to be. */
   #otherDescriptor = ''
   #parsed: HandshakeBody | undefined
-  #open = true
+  #open = false
 
-  /** Takes the socket over. `imageBytes` is what the regions have to lie in. */
-  constructor(socket: number, imageBytes: number, clock: Clock, timeoutMs = HANDSHAKE_MS_MAX) {
-    this.socket = socket
+  /** `imageBytes` is what the regions have to lie in. */
+  constructor(imageBytes: number, clock: Clock, timeoutMs = HANDSHAKE_MS_MAX) {
     this.#imageBytes = imageBytes
     this.#clock = clock
-    this.#deadlineNs = clock.nowNs() + timeoutMs * 1e6
+    this.#timeoutMs = timeoutMs
+  }
+
+  /** The client's socket; −1 before begin(). */
+  get socket(): number {
+    return this.#socket
+  }
+
+  /** Takes the socket over. */
+  begin(socket: number): void {
+    this.#socket = socket
+    this.#open = true
+    this.#deadlineNs = this.#clock.nowNs() + this.#timeoutMs * 1e6
   }
 
   /** Takes what has come. Throws HANDSHAKE, and then all is closed. Not to be called after it has ended. */
@@ -75,7 +90,7 @@ export class HandshakeReceiver {
   close(): void {
     if (!this.#open) return
     this.#open = false
-    libc().close(this.socket)
+    libc().close(this.#socket)
     if (this.#userfaultfd !== -1) libc().close(this.#userfaultfd)
     this.#userfaultfd = -1
   }
@@ -85,7 +100,7 @@ export class HandshakeReceiver {
     const fds: number[] = []
     let received: number
     try {
-      received = this.#messages.receive(this.socket, this.#buffer.address, READ_BYTES, fds)
+      received = this.#messages.receive(this.#socket, this.#buffer.address, READ_BYTES, fds)
     } finally {
       for (const fd of fds) this.#sort(fd)
     }
@@ -99,13 +114,12 @@ export class HandshakeReceiver {
 
   /** Keeps the first userfaultfd and closes everything else: some clients send their memory's memfd along. */
   #sort(fd: number): void {
-    const what = readlinkSync(`/proc/self/fd/${fd}`)
-    if (what.includes('[userfaultfd]')) {
+    if (isUserfaultfd(fd, this.#scratch)) {
       if (this.#userfaultfd === -1) {
         this.#userfaultfd = fd
         return
       }
-    } else this.#otherDescriptor ||= what
+    } else this.#otherDescriptor ||= readlinkSync(`/proc/self/fd/${fd}`)
     libc().close(fd)
   }
 
@@ -115,13 +129,19 @@ export class HandshakeReceiver {
     const flags = check(c.fcntl(userfaultfd, FCNTL.GETFL, 0), 'fcntl(F_GETFL)', 'the userfaultfd')
     check(c.fcntl(userfaultfd, FCNTL.SETFL, flags | OPEN.NONBLOCK), 'fcntl(F_SETFL)', 'the userfaultfd')
     // A userfaultfd that was never initialised (UFFDIO_API) answers poll with POLLERR and read with EINVAL.
-    const ready = new PollSet(1)
+    const ready = this.#ready
     ready.set(0, userfaultfd, POLL.IN)
     ready.wait(0)
     if ((ready.revents(0) & POLL.ERR) !== 0) throw handshakeError('its userfaultfd has not been initialised')
-    const clientPid = peerPid(this.socket)
+    const clientPid = peerPid(this.#socket, this.#scratch)
     this.#open = false
-    return { ...body, userfaultfd, socket: this.socket, clientPid }
+    return {
+      regions: body.regions,
+      pageSize: body.pageSize,
+      userfaultfd,
+      socket: this.#socket,
+      clientPid,
+    }
   }
 
   #missing(): string {
@@ -129,6 +149,13 @@ export class HandshakeReceiver {
     if (this.#parsed) return 'the body came without a userfaultfd'
     return `the body is not complete (${got} came)`
   }
+}
+
+/** Asks for something that changes nothing: a userfaultfd refuses the empty range, anything else the request. */
+function isUserfaultfd(fd: number, scratch: NativeBuffer): boolean {
+  scratch.setU64(0, 0)
+  scratch.setU64(8, 0)
+  return libc().ioctl(fd, UFFDIO.WAKE, scratch.address) !== 0 && libc().errno() === ERRNO.EINVAL
 }
 
 /** Whether the client has hung up. Takes and drops whatever it sends after its handshake, at most one buffer. */

@@ -16,15 +16,18 @@ const NINE = 0x39
 
 export class PendingFaults {
   readonly #libc = libc()
-  readonly #text = new NativeBuffer(TEXT_BYTES)
-  #fd: number
+  readonly #userfaultfd: number
+  #text: NativeBuffer | undefined
+  #fd = -1
 
+  /** Opens nothing yet: a client's first fault comes before the first question. */
   constructor(userfaultfd: number) {
-    this.#fd = this.#libc.open(`/proc/self/fdinfo/${userfaultfd}`, OPEN.RDONLY | OPEN.CLOEXEC, 0)
+    this.#userfaultfd = userfaultfd
   }
 
   /** Faults not read yet; −1 where the kernel does not tell (no /proc). */
   count(): number {
+    this.#text ??= this.#open()
     if (this.#fd < 0) return -1
     const length = this.#libc.pread(this.#fd, this.#text.address, TEXT_BYTES, 0)
     const u8 = this.#text.u8
@@ -41,6 +44,11 @@ export class PendingFaults {
       return count
     }
     return -1
+  }
+
+  #open(): NativeBuffer {
+    this.#fd = this.#libc.open(`/proc/self/fdinfo/${this.#userfaultfd}`, OPEN.RDONLY | OPEN.CLOEXEC, 0)
+    return new NativeBuffer(TEXT_BYTES)
   }
 
   close(): void {

@@ -43,7 +43,8 @@ function rehearseOnce(userfaultfd: number): void {
   const pair = new NativeBuffer(8)
   const type = SOCK.STREAM | SOCK.NONBLOCK | SOCK.CLOEXEC
   check(libc().socketpair(AF.UNIX, type, 0, pair.address), 'socketpair', 'rehearsal of a handshake')
-  const receiver = new HandshakeReceiver(pair.i32[1] as number, REGIONS * 4096, monotonicClock)
+  const receiver = new HandshakeReceiver(REGIONS * 4096, monotonicClock)
+  receiver.begin(pair.i32[1] as number)
   try {
     new DescriptorMessages().send(pair.i32[0] as number, buffer.address, body.length, [userfaultfd])
     const handshake = receiver.step()

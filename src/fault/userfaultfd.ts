@@ -24,17 +24,25 @@ export const PLACE = {
 /** Events read in one system call. */
 export const EVENTS_PER_READ = 64
 
+/** The memory of one thread's calls; the next client's Userfaultfd may take it over. */
+export class UserfaultfdBuffers {
+  readonly events = new NativeBuffer(EVENTS_PER_READ * UFFD.MSG_BYTES)
+  readonly arg = new NativeBuffer(64)
+}
+
 export class Userfaultfd {
   readonly fd: number
   /** errno of the last call that came to FAILED. */
   errno = 0
   /** The events of the last read: EVENTS_PER_READ × 32 bytes. */
-  readonly events = new NativeBuffer(EVENTS_PER_READ * UFFD.MSG_BYTES)
+  readonly events: NativeBuffer
   readonly #libc: Libc = libc()
-  readonly #arg = new NativeBuffer(64)
+  readonly #arg: NativeBuffer
 
-  constructor(fd: number) {
+  constructor(fd: number, buffers = new UserfaultfdBuffers()) {
     this.fd = fd
+    this.events = buffers.events
+    this.#arg = buffers.arg
   }
 
   /**

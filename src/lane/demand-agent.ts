@@ -7,7 +7,7 @@ import { FaultlaneError } from '../errors.ts'
 import { type Handshake, HandshakeReceiver, isClientGone } from '../fault/handshake.ts'
 import { UffdFaults } from '../fault/uffd-faults.ts'
 import { UffdPlacer } from '../fault/uffd-placer.ts'
-import { Userfaultfd } from '../fault/userfaultfd.ts'
+import { Userfaultfd, UserfaultfdBuffers } from '../fault/userfaultfd.ts'
 import { PAGE, type PageTable } from '../memory/page-table.ts'
 import { POLL } from '../native/abi.ts'
 import { NativeBuffer } from '../native/buffer.ts'
@@ -90,9 +90,14 @@ interface Session {
   readonly startedNs: number
   readonly pagesTotal: number
   readonly holePages: number
-  readonly demandBefore: Record<DemandCounter, number>
-  readonly prefaultBefore: Record<PrefaultCounter, number>
   end: SessionEnd | undefined
+}
+
+/** What had been counted when the last client was gone. */
+interface Counts {
+  readonly demand: Record<DemandCounter, number>
+  readonly prefault: Record<PrefaultCounter, number>
+  readonly stalls: ReturnType<LatencyHistogram['snapshot']>
 }
 
 export class DemandAgent {
@@ -102,9 +107,15 @@ export class DemandAgent {
   readonly #parts: DemandAgentParts
   readonly #poll = new PollSet(4)
   readonly #scratch = new NativeBuffer(4096)
+  readonly #uffdBuffers = new UserfaultfdBuffers()
   #channel: Channel
+  /** Ready for the next client before it comes. */
+  #spareReceiver: HandshakeReceiver
   #receiver: HandshakeReceiver | undefined
   #session: Session | undefined
+  /** Told once the first faults are on their way: whoever listens would take the processor from them. */
+  #untold: AgentEvent | undefined
+  #countsBefore: Counts
   #turn = 0
   #lookAtFaults = true
   #lookAtChannel = true
@@ -114,13 +125,13 @@ export class DemandAgent {
   #reconnectMs = 0
   #openedAtNs = 0
   #lossReason = ''
-  #stallsBefore: ReturnType<LatencyHistogram['snapshot']>
 
   constructor(parts: DemandAgentParts) {
     this.#parts = parts
     this.#channel = parts.channel
     this.#openedAtNs = parts.clock.nowNs()
-    this.#stallsBefore = parts.stalls.snapshot()
+    this.#countsBefore = this.#counts()
+    this.#spareReceiver = this.#newReceiver()
     this.#poll.set(SLOT_BELL, parts.bell.fd, POLL.IN)
     this.#watch()
   }
@@ -142,7 +153,10 @@ export class DemandAgent {
     const session = this.#session
     if (!session) return this.#takeClient()
     if (session.end) return this.#letGo(session)
-    if ((++this.#turn & (TURNS_PER_LOOK - 1)) === 0) this.#wait(0)
+    if ((++this.#turn & (TURNS_PER_LOOK - 1)) === 0) {
+      this.#wait(0)
+      this.#tell()
+    }
     let work = 0
     try {
       if (this.#isChannelBroken) work += this.#reconnect()
@@ -177,6 +191,7 @@ export class DemandAgent {
     const { lane, sharedPrefault } = this.#parts
     let ms = timeoutMs
     if (this.#session) {
+      if (lane.readsInFlight === 0) this.#tell()
       if (lane.hasOwnWork || sharedPrefault?.hasOwnWork) ms = Math.min(ms, 1)
       if (this.#isChannelBroken) ms = Math.min(ms, RECONNECT_MS / 4)
       if (!this.#isChannelBroken && this.#channel.armForPark()) ms = 0
@@ -223,8 +238,8 @@ export class DemandAgent {
     if (!this.#receiver) {
       const socket = this.#parts.listener.tryAccept()
       if (socket < 0) return 0
-      const info = this.#channel.info
-      this.#receiver = new HandshakeReceiver(socket, info.pageCount * info.pageSize, this.#parts.clock)
+      this.#receiver = this.#spareReceiver
+      this.#receiver.begin(socket)
       this.#watch()
     }
     try {
@@ -235,6 +250,7 @@ export class DemandAgent {
     } catch (error) {
       this.#receiver?.close()
       this.#receiver = undefined
+      this.#spareReceiver = this.#newReceiver()
       this.#watch()
       if (!(error instanceof FaultlaneError)) throw error
       this.#parts.notify({ kind: 'refused', reason: error.message })
@@ -281,7 +297,7 @@ export class DemandAgent {
     board.regions.set(pageBytes, regions)
     board.setRemaining(pagesTotal - holePages)
     board.setPending(0)
-    const uffd = new Userfaultfd(handshake.userfaultfd)
+    const uffd = new Userfaultfd(handshake.userfaultfd, this.#uffdBuffers)
     const faults = new UffdFaults(uffd, board.regions, board.readingWord, board.placingWord)
     lane.begin(faults, new UffdPlacer(uffd, board.regions))
     sharedPrefault?.begin(new UffdPlacer(uffd, board.regions))
@@ -292,21 +308,13 @@ export class DemandAgent {
       startedNs: clock.nowNs(),
       pagesTotal,
       holePages,
-      demandBefore: this.#parts.counters.snapshot(),
-      prefaultBefore: this.#parts.prefaultCounters.snapshot(),
       end: undefined,
     }
-    this.#stallsBefore = this.#parts.stalls.snapshot()
     board.start(handshake.userfaultfd)
     this.#parts.prefaultBell?.wake()
     this.#lookAtFaults = true
     this.#watch()
-    this.#parts.notify({
-      kind: 'client',
-      pid: handshake.clientPid,
-      pages: pagesTotal,
-      regions: regions.length,
-    })
+    this.#untold = { kind: 'client', pid: handshake.clientPid, pages: pagesTotal, regions: regions.length }
   }
 
   /** Ends the session; the descriptors are closed once the prefault agent has let go of them. */
@@ -323,6 +331,7 @@ export class DemandAgent {
     if (this.#parts.hasPrefaultAgent && !board.isReleased()) return 0
     const end = session.end as SessionEnd
     const { handshake, uffd } = session
+    this.#tell()
     if (end === 'complete') {
       for (let i = 0; i < board.regions.count; i++) {
         const region = board.regions.entry(i)
@@ -338,6 +347,8 @@ export class DemandAgent {
     libc().close(handshake.socket)
     board.idle()
     this.#session = undefined
+    this.#countsBefore = this.#counts()
+    this.#spareReceiver = this.#newReceiver()
     this.#watch()
     notify({ kind: 'ended', report })
     if (!keep) this.isFinished = true
@@ -355,7 +366,9 @@ export class DemandAgent {
       Object.fromEntries(
         Object.entries(now).map(([name, value]) => [name, (value as number) - before[name as Name]]),
       ) as Record<Name, number>
-    const stalls = this.#parts.stalls.snapshot().since(this.#stallsBefore)
+    const before = this.#countsBefore
+    const now = this.#counts()
+    const stalls = now.stalls.since(before.stalls)
     return {
       end,
       elapsedMs: (this.#parts.clock.nowNs() - session.startedNs) / 1e6,
@@ -364,8 +377,8 @@ export class DemandAgent {
       pagesRemaining: this.#parts.board.remaining(),
       holePages: session.holePages,
       removedRaced: session.faults.racedRemovals,
-      demand: since(this.#parts.counters.snapshot(), session.demandBefore),
-      prefault: since(this.#parts.prefaultCounters.snapshot(), session.prefaultBefore),
+      demand: since(now.demand, before.demand),
+      prefault: since(now.prefault, before.prefault),
       stallNs: {
         count: stalls.count,
         p50: stalls.percentileNs(50),
@@ -375,6 +388,26 @@ export class DemandAgent {
         max: stalls.maxNs,
       },
     }
+  }
+
+  #counts(): Counts {
+    const { counters, prefaultCounters, stalls } = this.#parts
+    return {
+      demand: counters.snapshot(),
+      prefault: prefaultCounters.snapshot(),
+      stalls: stalls.snapshot(),
+    }
+  }
+
+  #newReceiver(): HandshakeReceiver {
+    const { pageCount, pageSize } = this.#channel.info
+    return new HandshakeReceiver(pageCount * pageSize, this.#parts.clock)
+  }
+
+  #tell(): void {
+    const event = this.#untold
+    this.#untold = undefined
+    if (event) this.#parts.notify(event)
   }
 
   #onChannelError(error: unknown): void {

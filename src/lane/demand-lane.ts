@@ -35,7 +35,7 @@ export interface DemandLaneParts {
   readonly stalls: LatencyHistogram
   readonly clock: Clock
   /** Called when the last pending demand has been answered: the prefault lane may sleep on that. */
-  readonly onQuiet: () => void
+  readonly onQuiet?: () => void
 }
 
 export class DemandLane implements CompletionSink, FaultSink {
@@ -47,7 +47,7 @@ export class DemandLane implements CompletionSink, FaultSink {
   readonly #counters: Counters<DemandCounter>
   readonly #stalls: LatencyHistogram
   readonly #clock: Clock
-  readonly #onQuiet: () => void
+  readonly #onQuiet: (() => void) | undefined
   readonly #count: Record<DemandCounter, number>
   #channel: Channel
   /** Between a broken channel and its successor faults are taken, and nothing is posted. */
@@ -392,6 +392,6 @@ export class DemandLane implements CompletionSink, FaultSink {
     this.#board.setPending(pending)
     this.#board.setDemandDelayUs(Math.round(this.#smoothedUs))
     this.#pendingShown = pending
-    if (pending === 0) this.#onQuiet()
+    if (pending === 0 && this.#onQuiet) this.#onQuiet()
   }
 }

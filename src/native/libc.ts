@@ -56,6 +56,7 @@ export interface Libc {
   ioctl(fd: N, request: N, argument: N): N
   syscall3(number: N, a: N, b: N, c: N): N
   clock_gettime(clock: N, timespec: N): N
+  pipe2(pair: N, flags: N): N
   sched_yield(): N
   sched_setaffinity(pid: N, bytes: N, mask: N): N
   sched_getaffinity(pid: N, bytes: N, mask: N): N
@@ -107,6 +108,7 @@ const PROTOTYPES: Record<Exclude<keyof Libc, 'arch' | 'errno'>, string> = {
   ioctl: 'int ioctl(int, uint64_t, uint64_t)',
   syscall3: 'int64_t syscall(int64_t, uint64_t, uint64_t, uint64_t)',
   clock_gettime: 'int clock_gettime(int, uint64_t)',
+  pipe2: 'int pipe2(uint64_t, int)',
   sched_yield: 'int sched_yield()',
   sched_setaffinity: 'int sched_setaffinity(int, uint64_t, uint64_t)',
   sched_getaffinity: 'int sched_getaffinity(int, uint64_t, uint64_t)',

@@ -85,14 +85,16 @@ export function connectUnix(path: string): number {
   throw error
 }
 
-/** Process id of whoever connected the other end. */
-export function peerPid(fd: number): number {
-  const credentials = new NativeBuffer(UCRED_BYTES + 4)
-  const length = new NativeBuffer(8)
-  length.u32[0] = UCRED_BYTES
-  const result = libc().getsockopt(fd, SOL_SOCKET, SO.PEERCRED, credentials.address, length.address)
+/** struct ucred, and the length that the call fills in. */
+export const PEER_PID_BYTES = UCRED_BYTES + 4 + 8
+
+/** Process id of whoever connected the other end. @param scratch PEER_PID_BYTES */
+export function peerPid(fd: number, scratch: NativeBuffer): number {
+  const length = scratch.address + UCRED_BYTES + 4
+  scratch.u32[(UCRED_BYTES + 4) / 4] = UCRED_BYTES
+  const result = libc().getsockopt(fd, SOL_SOCKET, SO.PEERCRED, scratch.address, length)
   check(result, 'getsockopt(SO_PEERCRED)', `socket ${fd}`)
-  return credentials.i32[0] as number
+  return scratch.i32[0] as number
 }
 
 /** Sends and receives bytes with descriptors attached. One per thread and use: it owns the structs for the call. */

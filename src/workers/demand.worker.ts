@@ -57,7 +57,6 @@ await runWorker(async (tell) => {
     counters,
     stalls,
     clock,
-    onQuiet: () => {},
   })
   const sharedPrefault = shared
     ? new PrefaultLane(shared.prefault, {

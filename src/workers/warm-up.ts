@@ -7,14 +7,17 @@ import type { Clock } from '../clock.ts'
 import { FaultlaneError } from '../errors.ts'
 import { encodeHandshake } from '../fault/handshake-parse.ts'
 import { rehearseHandshake } from '../fault/rehearsal.ts'
+import { UffdFaults } from '../fault/uffd-faults.ts'
+import { UffdPlacer } from '../fault/uffd-placer.ts'
+import { Userfaultfd } from '../fault/userfaultfd.ts'
 import { openUserfaultfd, registerMissing } from '../fault/userfaultfd-open.ts'
 import { allocateBoard, Board } from '../lane/board.ts'
 import { type ClientListener, DemandAgent } from '../lane/demand-agent.ts'
 import { DemandLane } from '../lane/demand-lane.ts'
 import { DEMAND_COUNTERS, PREFAULT_COUNTERS } from '../lane/stats.ts'
 import { ImageReaders } from '../memory/image.ts'
-import { PageTable } from '../memory/page-table.ts'
-import { AF, MADV, MAP, PROT, SOCK } from '../native/abi.ts'
+import { PAGE, PageTable } from '../memory/page-table.ts'
+import { AF, MADV, MAP, OPEN, PROT, SOCK, UFFD } from '../native/abi.ts'
 import { NativeBuffer } from '../native/buffer.ts'
 import { EventFd } from '../native/event-fd.ts'
 import { check, libc } from '../native/libc.ts'
@@ -37,6 +40,7 @@ const PAGE_BYTES = 4096
 const PAGES = 64
 /** Enough for the optimising compiler (about 1000 calls), and 50 to 80 ms. */
 const ROUNDS = 30
+const SESSIONS = 10
 
 /** A source's connection and a destination's channel over a socket pair, on a scratch image. */
 class ScratchRoad {
@@ -122,9 +126,9 @@ export function warmUpDemand(clock: Clock): void {
     counters,
     stalls,
     clock,
-    onQuiet: () => {},
   })
   const bell = new EventFd()
+  const prefaultBell = board.prefaultBell({ signal: () => bell.signal(), sleep: () => {} })
   const listener = new PairListener()
   const agent = new DemandAgent({
     listener,
@@ -137,7 +141,7 @@ export function warmUpDemand(clock: Clock): void {
     channel: road.channel,
     holes: Uint32Array.of(0, PAGES),
     bell,
-    prefaultBell: undefined,
+    prefaultBell,
     clock,
     onLoss: 'wait',
     keep: true,
@@ -147,8 +151,9 @@ export function warmUpDemand(clock: Clock): void {
     notify: () => {},
   })
   const told = new RingConsumer(board.memory.hints)
-  for (let round = 0; round < ROUNDS; round++) {
+  for (let round = 0; round < SESSIONS; round++) {
     const client = listener.connect(address, bytes)
+    prefaultBell.announce()
     for (let turn = 0; turn < TURNS_MAX && !agent.hasSession; turn++) agent.doWork()
     for (let page = 0; page < PAGES; page++) {
       board.regions.pageAt(Math.floor(address / 0x1_0000_0000), (address % 0x1_0000_0000) + page * PAGE_BYTES)
@@ -165,8 +170,46 @@ export function warmUpDemand(clock: Clock): void {
   }
   agent.stop()
   bell.close()
-  road.close()
+  const again = new ScratchRoad()
+  lane.replaceChannel(again.channel)
+  rehearseFaults(lane, board, table, again, told, address)
+  again.close()
   libc().munmap(address, bytes)
+}
+
+/** Faults as they are read: through a pipe, because a real one would stop this very thread. */
+function rehearseFaults(
+  lane: DemandLane,
+  board: Board,
+  table: PageTable,
+  road: ScratchRoad,
+  told: RingConsumer,
+  address: number,
+): void {
+  const pipe = new NativeBuffer(8)
+  check(libc().pipe2(pipe.address, OPEN.NONBLOCK | OPEN.CLOEXEC), 'pipe2', 'warm-up')
+  const [end, entry] = [pipe.i32[0] as number, pipe.i32[1] as number]
+  const { fd } = openUserfaultfd(0)
+  const bytes = PAGES * PAGE_BYTES
+  registerMissing(fd, address, bytes)
+  const faults = new UffdFaults(new Userfaultfd(end), board.regions, board.readingWord, board.placingWord)
+  lane.begin(faults, new UffdPlacer(new Userfaultfd(fd), board.regions))
+  const event = new NativeBuffer(UFFD.MSG_BYTES)
+  event.u8[0] = UFFD.EVENT_PAGEFAULT
+  for (let round = 0; round < ROUNDS; round++) {
+    table.reset(0, PAGES, PAGE.MISSING)
+    libc().madvise(address, bytes, MADV.DONTNEED)
+    for (let page = 0; page < PAGES; page++) {
+      event.setU64(16, address + page * PAGE_BYTES)
+      libc().write(entry, event.address, UFFD.MSG_BYTES)
+      lane.doWork(false, true)
+      road.turnSource()
+      lane.doWork(true, true)
+      told.release()
+    }
+  }
+  lane.end()
+  for (const each of [end, entry, fd]) libc().close(each)
 }
 
 /** Turns that a session takes to begin or end, with room to spare: bounded whatever goes wrong. */

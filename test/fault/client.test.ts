@@ -48,7 +48,8 @@ describe.skipIf(!userfaultfdOrSkipLoudly())('FaultClient', () => {
   async function receive(imageBytes: number): Promise<Handshake> {
     let socket = WOULD_BLOCK
     for (; socket === WOULD_BLOCK; await delay(1)) socket = listener.tryAccept()
-    const receiver = new HandshakeReceiver(socket, imageBytes, monotonicClock)
+    const receiver = new HandshakeReceiver(imageBytes, monotonicClock)
+    receiver.begin(socket)
     for (;;) {
       const result = receiver.step()
       if (result !== 'waiting') {

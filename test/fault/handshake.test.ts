@@ -47,7 +47,8 @@ describe.skipIf(!userfaultfdOrSkipLoudly())('HandshakeReceiver', () => {
     near = fds.i32[0]!
     ours = [near]
     nowNs = 0
-    receiver = new HandshakeReceiver(fds.i32[1]!, IMAGE_BYTES, { nowNs: () => nowNs })
+    receiver = new HandshakeReceiver(IMAGE_BYTES, { nowNs: () => nowNs })
+    receiver.begin(fds.i32[1]!)
   })
   afterEach(() => {
     for (const fd of ours) libc().close(fd)
@@ -237,7 +238,8 @@ describe.skipIf(!userfaultfdOrSkipLoudly())('HandshakeReceiver', () => {
   })
 
   it('works with the machine clock', () => {
-    const real = new HandshakeReceiver(receiver.socket, IMAGE_BYTES, monotonicClock, 0)
+    const real = new HandshakeReceiver(IMAGE_BYTES, monotonicClock, 0)
+    real.begin(receiver.socket)
     expect(() => real.step()).toThrow(/no body.* in time/)
   })
 })

@@ -22,6 +22,7 @@ import { libc } from '../../src/native/libc.ts'
 import {
   connectUnix,
   DescriptorMessages,
+  PEER_PID_BYTES,
   peerPid,
   UNIX_PATH_BYTES_MAX,
   UnixListener,
@@ -62,7 +63,7 @@ describe('UnixListener', () => {
     const far = listener.tryAccept()
     expect(far).toBeGreaterThan(0)
     expect(listener.tryAccept()).toBe(WOULD_BLOCK)
-    expect(peerPid(far)).toBe(process.pid)
+    expect(peerPid(far, new NativeBuffer(PEER_PID_BYTES))).toBe(process.pid)
     libc().close(near)
     libc().close(far)
     listener.close()
