@@ -23,7 +23,7 @@ import { runAgent } from './run-agent.ts'
 import { runWorker } from './run-worker.ts'
 import { loadTransport } from './transports.ts'
 import { makeWait } from './wait.ts'
-import { warmUpDemand } from './warm-up.ts'
+import { warmUpDemand } from './warm-up-demand.ts'
 
 await runWorker(async (tell) => {
   const plan = workerData as AttachPlan
@@ -74,7 +74,7 @@ await runWorker(async (tell) => {
   const bell = new EventFd(plan.demandBellFd)
   const doorbell = board.demandBell({ signal: () => bell.signal(), sleep: (ms) => agent.park(ms) })
   settleThread(plan.affinity)
-  warmUpDemand(clock)
+  warmUpDemand(clock, plan.wait)
   const agent = new DemandAgent({
     listener: new UnixListener(plan.socketPath),
     table,

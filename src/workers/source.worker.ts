@@ -1,15 +1,12 @@
 /** Wiring: one source agent in one thread. */
 import { parentPort, workerData } from 'node:worker_threads'
-import { monotonicClock } from '../clock.ts'
 import { EventFd } from '../native/event-fd.ts'
-import { Doorbell } from '../ring/doorbell.ts'
 import { settleThread } from './affinity.ts'
 import type { ServePlan } from './plans.ts'
-import { runAgent } from './run-agent.ts'
 import { runWorker } from './run-worker.ts'
+import { runSource } from './source-loop.ts'
 import { loadSourceTransport } from './transports.ts'
-import { makeWait } from './wait.ts'
-import { warmUpSource } from './warm-up.ts'
+import { warmUpSource } from './warm-up-source.ts'
 
 await runWorker(async (tell) => {
   const plan = workerData as ServePlan
@@ -20,16 +17,9 @@ await runWorker(async (tell) => {
     ...(plan.link === undefined ? {} : { link: plan.link, linkLateness: plan.linkLateness }),
     onRefused: (reason) => tell({ kind: 'refused-peer', reason }),
   })
-  const agent = {
-    role: 'source',
-    doWork: () => source.doWork(),
-    hasNews: () => false,
-    park: (ms: number) => source.park(ms),
-  }
-  const doorbell = new Doorbell(plan.bell, 0, { signal: () => bell.signal(), sleep: agent.park })
   settleThread(plan.affinity)
-  warmUpSource()
+  warmUpSource(plan.wait)
   tell({ kind: 'ready', url: source.url })
-  runAgent(agent, doorbell, makeWait(plan.wait, monotonicClock), () => false)
+  runSource(source, plan.bell, bell, plan.wait, () => false)
   source.close()
 }, parentPort)

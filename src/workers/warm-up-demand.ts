@@ -1,7 +1,7 @@
 /**
- * Runs the whole road of a page on scratch memory, source and destination stepped in turn by this one thread, until
- * the compiler has seen it: the first calls of a program run in the interpreter, and the first fault must not.
- * Nothing crosses the real channel.
+ * Runs a demand agent through whole sessions with itself as the client, on scratch memory and a scratch source in
+ * the same thread, until the compiler has seen it: the first calls of a program run in the interpreter, and the
+ * first fault must not. Nothing crosses the real channel.
  */
 import type { Clock } from '../clock.ts'
 import { FaultlaneError } from '../errors.ts'
@@ -15,7 +15,6 @@ import { allocateBoard, Board } from '../lane/board.ts'
 import { type ClientListener, DemandAgent } from '../lane/demand-agent.ts'
 import { DemandLane } from '../lane/demand-lane.ts'
 import { DEMAND_COUNTERS, PREFAULT_COUNTERS } from '../lane/stats.ts'
-import { ImageReaders } from '../memory/image.ts'
 import { PAGE, PageTable } from '../memory/page-table.ts'
 import { AF, MADV, MAP, OPEN, PROT, SOCK, UFFD } from '../native/abi.ts'
 import { NativeBuffer } from '../native/buffer.ts'
@@ -25,108 +24,39 @@ import { DescriptorMessages, WOULD_BLOCK } from '../native/unix-socket.ts'
 import { Counters } from '../ring/counters.ts'
 import { LatencyHistogram } from '../ring/histogram.ts'
 import { RingConsumer, RingProducer } from '../ring/spsc-ring.ts'
-import { TcpChannel } from '../transport/tcp/channel.ts'
-import { Connection } from '../transport/tcp/connection.ts'
-import {
-  HELLO,
-  HELLO_BYTES,
-  HELLO_MAGIC,
-  LANE_CODE,
-  WELCOME_BYTES,
-  WIRE_VERSION,
-} from '../transport/tcp/wire.ts'
+import { collectYoungGarbage } from './collect-garbage.ts'
+import { runAgent } from './run-agent.ts'
+import { PAGE_BYTES, PAGES, ScratchRoad } from './scratch-road.ts'
+import { makeWait, type WaitMode } from './wait.ts'
 
-const PAGE_BYTES = 4096
-const PAGES = 64
-/** Enough for the optimising compiler (about 1000 calls), and 50 to 80 ms. */
-const ROUNDS = 30
-const SESSIONS = 10
+/** Enough for the optimising compiler, and 50 to 80 ms together. */
+const SESSIONS = 8
+/** Where memory may lie: clients' addresses have low halves of 31 and of 32 bits, which are different numbers to the compiler. */
+const HINTS = [0x5000_4000_0000, 0x5000_c000_0000]
+const FAULT_ROUNDS = 10
+/** Turns between two faults: some find nothing to do, as in earnest, and one sleeps. */
+const TURNS_PER_FAULT = 5
+/** A loop that never ends is compiled with all it calls, and what it called stays uncompiled for the next loop. */
+const TURNS_PER_RUN = 20
+/** Turns that a session may take, with room to spare: bounded whatever goes wrong. */
+const TURNS_MAX = 4 * PAGES * TURNS_PER_FAULT
 
-/** A source's connection and a destination's channel over a socket pair, on a scratch image. */
-class ScratchRoad {
-  readonly channel: TcpChannel
-  readonly connection: Connection
-  readonly #image = new NativeBuffer(PAGES * PAGE_BYTES, PAGE_BYTES)
-
-  constructor() {
-    const pair = new NativeBuffer(8)
-    check(
-      libc().socketpair(AF.UNIX, SOCK.STREAM | SOCK.NONBLOCK | SOCK.CLOEXEC, 0, pair.address),
-      'socketpair',
-      'warm-up',
-    )
-    const [here, there] = [pair.i32[0] as number, pair.i32[1] as number]
-    this.#image.u32.fill(1)
-    const image = {
-      name: 'warm-up',
-      id: '0000000000000001',
-      bytes: PAGES * PAGE_BYTES,
-      address: this.#image.address,
-      fd: -1,
-      extents: null,
-      isOurs: true,
-    }
-    const stats = { channels: 0, pagesSent: 0, zeroPagesSent: 0, bytesSent: 0, errorsSent: 0, refused: 0 }
-    this.connection = new Connection(there, 'warm-up', new ImageReaders(image), stats, 0)
-    const hello = new NativeBuffer(WELCOME_BYTES)
-    hello.u32[HELLO.MAGIC] = HELLO_MAGIC
-    hello.u32[HELLO.VERSION] = WIRE_VERSION
-    hello.u32[HELLO.LANE] = LANE_CODE.demand
-    hello.u32[HELLO.PAGE_BYTES] = PAGE_BYTES
-    libc().send(here, hello.address, HELLO_BYTES, 0)
-    this.connection.receive()
-    libc().recv(here, hello.address, WELCOME_BYTES, 0)
-    const info = { imageId: image.id, pageSize: PAGE_BYTES, pageCount: PAGES, dataExtents: null }
-    this.channel = new TcpChannel(here, 'warm-up', 'demand', info)
-  }
-
-  turnSource(): void {
-    this.connection.receive()
-    this.connection.answer(16, 65536)
-  }
-
-  close(): void {
-    this.channel.close()
-    this.connection.close()
-  }
-}
-
-/** The source's half: requests in, pages out. */
-export function warmUpSource(): void {
-  const road = new ScratchRoad()
-  const sink = { onCompletion: () => {} }
-  for (let round = 0; round < ROUNDS; round++) {
-    for (let page = 0; page < PAGES; page++) {
-      road.channel.tryPostRead(page, page, 1)
-      road.channel.flush()
-      road.turnSource()
-      road.channel.poll(sink, 16)
-    }
-  }
-  road.close()
-}
-
-/** The destination's half, by the agent itself: whole sessions with itself as the client, every page demanded. */
-export function warmUpDemand(clock: Clock): void {
+export function warmUpDemand(clock: Clock, wait: WaitMode): void {
   if (!canMakeUserfaultfd()) return // Its clients bring their own; here there is nothing to rehearse with.
   rehearseHandshake(10)
   const road = new ScratchRoad()
   const bytes = PAGES * PAGE_BYTES
   const flags = MAP.PRIVATE | MAP.ANONYMOUS
-  const address = check(libc().mmap(0, bytes, PROT.READ | PROT.WRITE, flags, -1, 0), 'mmap', 'warm-up')
+  const addresses = HINTS.map((hint) =>
+    check(libc().mmap(hint, bytes, PROT.READ | PROT.WRITE, flags, -1, 0), 'mmap', 'warm-up'),
+  )
   const board = new Board(allocateBoard())
   const table = PageTable.allocate(PAGES)
   const counters = new Counters(DEMAND_COUNTERS, Counters.allocate(DEMAND_COUNTERS.length))
   const stalls = new LatencyHistogram(LatencyHistogram.allocate())
+  for (let i = 0; i < 10; i++) stalls.record(1e9) // Sums leave 31 bits within seconds.
   const hints = new RingProducer(board.memory.hints)
-  const lane = new DemandLane(road.channel, {
-    table,
-    board,
-    hints,
-    counters,
-    stalls,
-    clock,
-  })
+  const lane = new DemandLane(road.channel, { table, board, hints, counters, stalls, clock })
   const bell = new EventFd()
   const prefaultBell = board.prefaultBell({ signal: () => bell.signal(), sleep: () => {} })
   const listener = new PairListener()
@@ -151,30 +81,32 @@ export function warmUpDemand(clock: Clock): void {
     notify: () => {},
   })
   const told = new RingConsumer(board.memory.hints)
-  for (let round = 0; round < SESSIONS; round++) {
+  const doorbell = board.demandBell({ signal: () => bell.signal(), sleep: (ms) => agent.park(ms) })
+  for (let session = 0; session < SESSIONS; session++) {
+    const address = addresses[session % 2] as number
     const client = listener.connect(address, bytes)
     prefaultBell.announce()
-    for (let turn = 0; turn < TURNS_MAX && !agent.hasSession; turn++) agent.doWork()
-    for (let page = 0; page < PAGES; page++) {
-      board.regions.pageAt(Math.floor(address / 0x1_0000_0000), (address % 0x1_0000_0000) + page * PAGE_BYTES)
-      lane.onFault(page)
-      agent.doWork()
-      road.channel.flush()
+    let turns = 0
+    let page = 0
+    const step = (): boolean => {
+      bell.signal() // Nobody else would end the sleep.
+      if (agent.hasSession && page < PAGES && turns % TURNS_PER_FAULT === 0) lane.onFault(page++)
       road.turnSource()
-      agent.doWork()
       told.release()
+      return ++turns % TURNS_PER_RUN === 0
     }
-    for (let turn = 0; turn < TURNS_MAX && agent.hasSession; turn++) agent.doWork()
+    const otherStep = (): boolean => step() // As in earnest the loop is handed another function.
+    do runAgent(agent, doorbell, makeWait(wait, clock), session % 2 === 0 ? step : otherStep)
+    while (turns < TURNS_MAX && (page < PAGES || agent.hasSession))
     libc().close(client)
     libc().madvise(address, bytes, MADV.DONTNEED)
   }
+  rehearseFaults(lane, board, table, road, told, addresses[(SESSIONS - 1) % 2] as number)
   agent.stop()
   bell.close()
-  const again = new ScratchRoad()
-  lane.replaceChannel(again.channel)
-  rehearseFaults(lane, board, table, again, told, address)
-  again.close()
-  libc().munmap(address, bytes)
+  road.close()
+  for (const address of addresses) libc().munmap(address, bytes)
+  collectYoungGarbage()
 }
 
 /** Faults as they are read: through a pipe, because a real one would stop this very thread. */
@@ -196,7 +128,7 @@ function rehearseFaults(
   lane.begin(faults, new UffdPlacer(new Userfaultfd(fd), board.regions))
   const event = new NativeBuffer(UFFD.MSG_BYTES)
   event.u8[0] = UFFD.EVENT_PAGEFAULT
-  for (let round = 0; round < ROUNDS; round++) {
+  for (let round = 0; round < FAULT_ROUNDS; round++) {
     table.reset(0, PAGES, PAGE.MISSING)
     libc().madvise(address, bytes, MADV.DONTNEED)
     for (let page = 0; page < PAGES; page++) {
@@ -205,15 +137,12 @@ function rehearseFaults(
       lane.doWork(false, true)
       road.turnSource()
       lane.doWork(true, true)
-      told.release()
+      if (round % 2 === 0) told.release() // With nobody to tell, the ring is full before long.
     }
   }
   lane.end()
   for (const each of [end, entry, fd]) libc().close(each)
 }
-
-/** Turns that a session takes to begin or end, with room to spare: bounded whatever goes wrong. */
-const TURNS_MAX = 16
 
 /** Clients of one process by socket pairs: nothing of them is in the file system. */
 class PairListener implements ClientListener {

@@ -1,0 +1,69 @@
+/** A source and a destination's channel over loopback, both in this thread, on a scratch image: what a warm-up drives. */
+import { MSG } from '../native/abi.ts'
+import { NativeBuffer } from '../native/buffer.ts'
+import { EventFd } from '../native/event-fd.ts'
+import { libc } from '../native/libc.ts'
+import { dialTcp, parseTcpUrl } from '../native/socket.ts'
+import { TcpChannel } from '../transport/tcp/channel.ts'
+import { TcpSource } from '../transport/tcp/source.ts'
+import {
+  HELLO,
+  HELLO_BYTES,
+  HELLO_MAGIC,
+  LANE_CODE,
+  WELCOME_BYTES,
+  WIRE_VERSION,
+} from '../transport/tcp/wire.ts'
+
+export const PAGE_BYTES = 4096
+export const PAGES = 64
+/** Turns of a source until it has welcomed us, with room to spare. */
+const TURNS_MAX = 1000
+
+export class ScratchRoad {
+  readonly channel: TcpChannel
+  readonly source: TcpSource
+  /** Ends the source's sleep. */
+  readonly event = new EventFd()
+  readonly #image = new NativeBuffer(PAGES * PAGE_BYTES, PAGE_BYTES)
+
+  constructor() {
+    this.#image.u32.fill(1)
+    const image = {
+      name: 'warm-up',
+      id: '0000000000000001',
+      bytes: PAGES * PAGE_BYTES,
+      address: this.#image.address,
+      fd: -1,
+      extents: null,
+      isOurs: true,
+    }
+    this.source = new TcpSource('tcp://127.0.0.1:0', image, { wakeFd: this.event.fd })
+    const socket = dialTcp(parseTcpUrl(this.source.url), 1000)
+    const hello = new NativeBuffer(WELCOME_BYTES)
+    hello.u32[HELLO.MAGIC] = HELLO_MAGIC
+    hello.u32[HELLO.VERSION] = WIRE_VERSION
+    hello.u32[HELLO.LANE] = LANE_CODE.demand
+    hello.u32[HELLO.PAGE_BYTES] = PAGE_BYTES
+    libc().send(socket, hello.address, HELLO_BYTES, 0)
+    let received = 0
+    for (let turn = 0; turn < TURNS_MAX && received < WELCOME_BYTES; turn++) {
+      this.source.doWork()
+      this.source.park(0)
+      const got = libc().recv(socket, hello.address, WELCOME_BYTES - received, MSG.DONTWAIT)
+      if (got > 0) received += got
+    }
+    const info = { imageId: image.id, pageSize: PAGE_BYTES, pageCount: PAGES, dataExtents: null }
+    this.channel = new TcpChannel(socket, 'warm-up', 'demand', info)
+  }
+
+  turnSource(): void {
+    this.source.doWork()
+  }
+
+  close(): void {
+    this.channel.close()
+    this.source.close()
+    this.event.close()
+  }
+}

@@ -1,0 +1,46 @@
+/**
+ * Runs a source on a scratch image until the compiler has seen it: the first calls of a program run in the
+ * interpreter, and the first request must not.
+ */
+import { Doorbell } from '../ring/doorbell.ts'
+import { collectYoungGarbage } from './collect-garbage.ts'
+import { PAGES, ScratchRoad } from './scratch-road.ts'
+import { runSource } from './source-loop.ts'
+import type { WaitMode } from './wait.ts'
+
+/** Enough for the optimising compiler, and some 50 ms. */
+const READS = 500
+const GREETINGS = 10
+/** Turns between two reads: some find nothing to do, as in earnest, and one sleeps. */
+const TURNS_PER_READ = 5
+/** A loop that never ends is compiled with all it calls, and what it called stays uncompiled for the next loop. */
+const TURNS_PER_RUN = 20
+
+export function warmUpSource(wait: WaitMode): void {
+  greetSource()
+  const road = new ScratchRoad()
+  const sink = { onCompletion: () => {} }
+  let turns = 0
+  const step = (): boolean => {
+    road.event.signal() // Nobody else would end the sleep.
+    road.channel.poll(sink, 16)
+    if (turns++ % TURNS_PER_READ === 0) {
+      road.channel.tryPostRead(turns % 16, turns % PAGES, 1)
+      road.channel.flush()
+    }
+    return turns % TURNS_PER_RUN === 0
+  }
+  const otherStep = (): boolean => step() // As in earnest the loop is handed another function.
+  const bell = Doorbell.allocate()
+  while (turns < READS * TURNS_PER_READ) {
+    runSource(road.source, bell, road.event, wait, step)
+    runSource(road.source, bell, road.event, wait, otherStep)
+  }
+  road.close()
+  collectYoungGarbage()
+}
+
+/** Connections that come and go: what is seen once leaves no trace with the compiler. */
+function greetSource(): void {
+  for (let i = 0; i < GREETINGS; i++) new ScratchRoad().close()
+}
