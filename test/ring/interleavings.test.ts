@@ -5,15 +5,24 @@
  */
 import { describe, expect, it } from 'vitest'
 import * as doorbells from '../../src/ring/doorbell.ts'
+import * as line from '../../src/ring/line-ring.ts'
 import * as mpsc from '../../src/ring/mpsc-ring.ts'
 import * as spsc from '../../src/ring/spsc-ring.ts'
 import { WideWords } from '../../src/ring/wide-words.ts'
 import { stopModel, wakeModel } from './doorbell-models.ts'
 import { type Explored, explore, type Model, plain } from './explorer.ts'
 import { loadMutant } from './mutant.ts'
-import { deathModel, lateCommitModel, mpscModel, spscModel } from './ring-models.ts'
+import {
+  deathModel,
+  lateCommitModel,
+  lineModel,
+  mpscModel,
+  spscModel,
+  successorModel,
+} from './ring-models.ts'
 
 const spscRing = (capacity = 2) => spsc.allocateSpscRing(capacity, 1, -1)
+const lineRing = (capacity = 2) => line.allocateLineRing(capacity, 16, 0, -1)
 const mpscRing = (capacity = 2) => mpsc.allocateMpscRing(capacity, 1, -1)
 
 /** A model that shrank would pass for the wrong reason. */
@@ -105,6 +114,56 @@ describe('every interleaving of the spsc ring', () => {
   ])('finds a ring that %s', async (_what, from, to) => {
     const mutant = await loadMutant<typeof spsc>('spsc-ring.js', from, to)
     expectFound(spscModel(mutant, spscRing(), true))
+  })
+})
+
+describe('every interleaving of the line ring', () => {
+  it.each([1, 2])('of capacity %i', (capacity) => {
+    expectAtLeast(explore(lineModel(line, lineRing(capacity))), 1_000_000n)
+  })
+
+  it.each([1, 2])('of capacity %i with a producer that dies and its successor', (capacity) => {
+    expectAtLeast(explore(successorModel(line, lineRing(capacity))), 500_000n)
+  })
+
+  it.each([
+    [
+      'claims one more than is free',
+      'this.#mask)\n                return NO_RECORD',
+      'this.#mask + 1)\n                return NO_RECORD',
+    ],
+    [
+      'takes the sequence of any lap for its own',
+      'if (Atomics.load(this.words, at + SEQUENCE) !== ((this.#head + 1) | 0))',
+      'if (Atomics.load(this.words, at + SEQUENCE) === 0)',
+    ],
+    [
+      'says what the neighbour is',
+      'Atomics.store(this.words, sequenceAt, this.#tail);',
+      'Atomics.store(this.words, sequenceAt, this.#tail + 1 | 0);',
+    ],
+    [
+      'never looks at the head again',
+      'this.#headSeen = Atomics.load(this.words, this.#headAt); // Pairs with LineConsumer.release().\n            if',
+      'this.#headSeen++\n            if',
+    ],
+    [
+      'gives a record back when it is looked at',
+      'return NO_RECORD;\n        return at;',
+      'return NO_RECORD;\n        Atomics.store(this.words, this.#headAt, this.#head + 1 | 0);\n        return at;',
+    ],
+  ])('finds a ring that %s', async (_what, from, to) => {
+    const mutant = await loadMutant<typeof line>('line-ring.js', from, to)
+    expectFound(lineModel(mutant, lineRing()))
+  })
+
+  it('finds a successor that begins at the head', async () => {
+    const mutant = await loadMutant<typeof line>(
+      'line-ring.js',
+      '<= this.#mask && this.#isPublished()',
+      '< 0',
+    )
+    expectFound(successorModel(mutant, lineRing()))
   })
 })
 

@@ -8,6 +8,6 @@ export async function loadMutant<Module>(file: string, from: string, to: string)
   if (source.split(from).length !== 2) throw new Error(`${file} does not hold exactly once: ${from}`)
   const mutated = source
     .replace(from, to)
-    .replace(/from '(\.\/[^']+)'/g, (_all, path: string) => `from '${new URL(path, built).href}'`)
+    .replace(/from '(\.\.?\/[^']+)'/g, (_all, path: string) => `from '${new URL(path, built).href}'`)
   return import(/* @vite-ignore */ `data:text/javascript,${encodeURIComponent(mutated)}`)
 }

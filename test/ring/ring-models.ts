@@ -1,6 +1,7 @@
 /** Small rings with their threads, for the explorer: the classes are handed in, so that broken ones can be explored too. */
 import { expect } from 'vitest'
 import { NO_RECORD, type RingMemory } from '../../src/ring/layout.ts'
+import type * as line from '../../src/ring/line-ring.ts'
 import type * as mpsc from '../../src/ring/mpsc-ring.ts'
 import type * as spsc from '../../src/ring/spsc-ring.ts'
 import { type Model, plain } from './explorer.ts'
@@ -11,18 +12,24 @@ const CANARY = -99
 interface Producer {
   readonly words: Int32Array
   tryClaim(): number
+  commit(): unknown
+}
+
+interface BatchProducer extends Producer {
   tryClaimBatch(countMax: number): number
   claimIndex(): number
-  commit(): unknown
   commitBatch(count: number): unknown
 }
 
 interface Consumer {
   readonly words: Int32Array
   peek(): number
+  release(): void
+}
+
+interface BatchConsumer extends Consumer {
   peekBatch(countMax: number): number
   peekIndex(): number
-  release(): void
   releaseBatch(count: number): void
 }
 
@@ -40,7 +47,11 @@ export function sendEach(producer: Producer, values: readonly number[], attempts
   return sent
 }
 
-export function sendBatches(producer: Producer, values: readonly number[], attemptsMax: number): number[] {
+export function sendBatches(
+  producer: BatchProducer,
+  values: readonly number[],
+  attemptsMax: number,
+): number[] {
   let sent = 0
   for (let attempt = 0; attempt < attemptsMax && sent < values.length; attempt++) {
     const claimed = producer.tryClaimBatch(values.length - sent)
@@ -64,7 +75,7 @@ export function receiveEach(consumer: Consumer, attemptsMax: number): number[] {
   return received
 }
 
-export function receiveBatches(consumer: Consumer, attemptsMax: number, countMax: number): number[] {
+export function receiveBatches(consumer: BatchConsumer, attemptsMax: number, countMax: number): number[] {
   const received: number[] = []
   for (let attempt = 0; attempt < attemptsMax; attempt++) {
     const peeked = consumer.peekBatch(countMax)
@@ -102,6 +113,47 @@ export function spscModel(
         ],
     check: ([sent, received]) => {
       const rest = receiveEach(new RingConsumer(ring), 2)
+      checkArrival([sent as number[]], received as number[], rest)
+    },
+  }
+}
+
+export function lineModel(
+  { LineProducer, LineConsumer }: Pick<typeof line, 'LineProducer' | 'LineConsumer'>,
+  ring: RingMemory,
+): Model {
+  return {
+    words: ring.words,
+    threads: [
+      () => sendEach(new LineProducer(ring), [1, 2, 3, 4], 3),
+      () => receiveEach(new LineConsumer(ring), 6),
+    ],
+    check: ([sent, received]) => {
+      const rest = receiveEach(new LineConsumer(ring), 2)
+      checkArrival([sent as number[]], received as number[], rest)
+    },
+  }
+}
+
+/** A producer dies between claim and commit; who takes its place goes on behind what it has published. */
+export function successorModel(
+  { LineProducer, LineConsumer }: Pick<typeof line, 'LineProducer' | 'LineConsumer'>,
+  ring: RingMemory,
+): Model {
+  return {
+    words: ring.words,
+    threads: [
+      () => {
+        const dead = new LineProducer(ring)
+        const sent = sendEach(dead, [1, 2], 2)
+        const at = dead.tryClaim()
+        if (at !== NO_RECORD) plain.write(dead.words, at, 666)
+        return [...sent, ...sendEach(new LineProducer(ring), [3], 2)]
+      },
+      () => receiveEach(new LineConsumer(ring), 5),
+    ],
+    check: ([sent, received]) => {
+      const rest = receiveEach(new LineConsumer(ring), 2)
       checkArrival([sent as number[]], received as number[], rest)
     },
   }

@@ -3,7 +3,7 @@
  * full, a completion is lost: the queue is broken for good, and so are the queue pairs that use it.
  */
 import { LINE_WORDS, NO_RECORD, type RingMemory } from '../../ring/layout.ts'
-import { RingConsumer, RingProducer, spscRingWords } from '../../ring/spsc-ring.ts'
+import { allocateLineRing, LineConsumer, LineProducer, lineRingWords } from '../../ring/line-ring.ts'
 import { type PostingQueue, powerOfTwo } from './posting-queue.ts'
 import { DONE, DONE_WORDS, storeWide, type WorkCompletion } from './work-request.ts'
 
@@ -13,14 +13,12 @@ export const CQ_BROKEN = -1
 /** Memory of a completion queue: a ring, and behind it a word that says that it has overrun. */
 export function allocateCompletionRing(entries: number): RingMemory {
   // Rounded up as NICs do.
-  const capacity = powerOfTwo(entries)
-  const words = new Int32Array(new SharedArrayBuffer(4 * (spscRingWords(capacity, DONE_WORDS) + LINE_WORDS)))
-  return { words, offset: 0, capacity, recordWords: DONE_WORDS }
+  return allocateLineRing(powerOfTwo(entries), DONE_WORDS, LINE_WORDS)
 }
 
 export class CompletionQueue {
-  readonly #producer: RingProducer
-  readonly #consumer: RingConsumer
+  readonly #producer: LineProducer
+  readonly #consumer: LineConsumer
   readonly #senders = new Map<number, PostingQueue>()
   readonly #receivers = new Map<number, PostingQueue>()
   /** What a poller in another thread or process builds its own end from. */
@@ -30,9 +28,9 @@ export class CompletionQueue {
   /** @param ring what allocateCompletionRing() made, or memory laid out like it */
   constructor(ring: RingMemory) {
     this.ring = ring
-    this.#brokenAt = ring.offset + spscRingWords(ring.capacity, DONE_WORDS)
-    this.#producer = new RingProducer(ring)
-    this.#consumer = new RingConsumer(ring)
+    this.#brokenAt = ring.offset + lineRingWords(ring.capacity, DONE_WORDS)
+    this.#producer = new LineProducer(ring)
+    this.#consumer = new LineConsumer(ring)
   }
 
   get isBroken(): boolean {

@@ -5,15 +5,15 @@
  * fill the queue for good, as on a NIC.
  */
 import { NO_RECORD, type RingMemory } from '../../ring/layout.ts'
-import { allocateSpscRing, RingConsumer, RingProducer } from '../../ring/spsc-ring.ts'
+import { allocateLineRing, LineConsumer, LineProducer } from '../../ring/line-ring.ts'
 
 export class PostingQueue {
   readonly requestsMax: number
   /** What a poster in another thread or process builds its own end from. */
   readonly ring: RingMemory
   /** The NIC's end. */
-  readonly consumer: RingConsumer
-  readonly #producer: RingProducer
+  readonly consumer: LineConsumer
+  readonly #producer: LineProducer
   #posted = 0
   #retired = 0
 
@@ -21,12 +21,12 @@ export class PostingQueue {
   constructor(
     requestsMax: number,
     recordWords: number,
-    ring = allocateSpscRing(powerOfTwo(requestsMax), recordWords),
+    ring = allocateLineRing(powerOfTwo(requestsMax), recordWords),
   ) {
     this.requestsMax = requestsMax
     this.ring = ring
-    this.#producer = new RingProducer(ring)
-    this.consumer = new RingConsumer(ring)
+    this.#producer = new LineProducer(ring)
+    this.consumer = new LineConsumer(ring)
   }
 
   get words(): Int32Array {

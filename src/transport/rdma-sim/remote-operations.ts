@@ -4,13 +4,12 @@ import type { Registration } from './registration.ts'
 import type { RdAtomicResource } from './responder-state.ts'
 import type { SendSlots } from './send-slots.ts'
 import { ACCESS, WR_OPCODE } from './verbs.ts'
-import { SEND } from './work-request.ts'
+import { isAtomic, SEND } from './work-request.ts'
 
 export function accessFor(opcode: number): number {
   if (opcode === WR_OPCODE.RDMA_WRITE || opcode === WR_OPCODE.RDMA_WRITE_WITH_IMM) return ACCESS.REMOTE_WRITE
   if (opcode === WR_OPCODE.RDMA_READ) return ACCESS.REMOTE_READ
-  const isAtomic = opcode === WR_OPCODE.ATOMIC_CMP_AND_SWP || opcode === WR_OPCODE.ATOMIC_FETCH_AND_ADD
-  return isAtomic ? ACCESS.REMOTE_ATOMIC : 0
+  return isAtomic(opcode) ? ACCESS.REMOTE_ATOMIC : 0
 }
 
 /** Fetch-and-add or compare-and-swap of 8 little-endian bytes; what it found goes to the slot and the resource. */

@@ -6,11 +6,11 @@
  */
 
 import { NO_RECORD } from '../../ring/layout.ts'
-import type { RingConsumer } from '../../ring/spsc-ring.ts'
+import type { LineConsumer } from '../../ring/line-ring.ts'
 import { powerOfTwo } from './posting-queue.ts'
 import type { Registration } from './registration.ts'
-import { SEND_FLAG, WR_OPCODE } from './verbs.ts'
-import { INLINE_CAPACITY, loadWide, SEND, SEND_WORDS } from './work-request.ts'
+import { WR_OPCODE } from './verbs.ts'
+import { isAtomic, loadWide, requestWords, SEND, SEND_WORDS } from './work-request.ts'
 
 /** `progress` of a slot. */
 export const WAITING = 0
@@ -67,14 +67,12 @@ export class SendSlots {
   }
 
   /** Takes one request out of the ring; false when there is none or no slot is free. */
-  take(ring: RingConsumer, nowPs: number): boolean {
+  take(ring: LineConsumer, nowPs: number): boolean {
     if (((this.tail - this.oldest) | 0) > this.#mask) return false
     const from = ring.peek()
     if (from === NO_RECORD) return false
     const at = this.at(this.tail)
-    const isInline = (ring.words[from + SEND.FLAGS]! & SEND_FLAG.INLINE) !== 0
-    const inlineBytes = Math.min(ring.words[from + SEND.LENGTH]! >>> 0, INLINE_CAPACITY)
-    const words = SEND.INLINE + (isInline ? (inlineBytes + 3) >> 2 : 0)
+    const words = requestWords(ring.words, from)
     for (let i = 0; i < words; i++) this.words[at + i] = ring.words[from + i]!
     ring.release()
     const slot = this.slot(this.tail)
@@ -102,8 +100,7 @@ export class SendSlots {
     return this.words[this.at(position) + field]!
   }
   isAtomic(position: number): boolean {
-    const opcode = this.opcode(position)
-    return opcode === WR_OPCODE.ATOMIC_CMP_AND_SWP || opcode === WR_OPCODE.ATOMIC_FETCH_AND_ADD
+    return isAtomic(this.opcode(position))
   }
   /** A READ or an atomic: what max_rd_atomic counts and FENCE waits for. */
   isRead(position: number): boolean {

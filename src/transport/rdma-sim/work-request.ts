@@ -3,8 +3,12 @@
  * carry them in and out. A caller makes one object of each and uses it again, so posting and polling allocate
  * nothing (only the operands of atomics are BigInts).
  */
+import { SEND_FLAG, WR_OPCODE } from './verbs.ts'
 
-/** Words of a send record. */
+/**
+ * Words of a send record. What most requests need lies in its first cache line; word 15 is the ring's. Atomics and
+ * inlined bytes share what is behind it: no request has both.
+ */
 export const SEND = {
   OPCODE: 0,
   FLAGS: 1,
@@ -16,18 +20,18 @@ export const SEND = {
   REMOTE_KEY: 10,
   IMMEDIATE: 11,
   COMPARE: 12, // Also what fetch-and-add adds; its first word is the access of a window to bind.
-  SWAP: 14,
+  SWAP: 16,
   INLINE: 16,
 } as const
 /** Inlined bytes that a record takes: the largest that the queue pairs allow. */
 export const INLINE_CAPACITY = 256
 export const SEND_WORDS = SEND.INLINE + INLINE_CAPACITY / 4
 
-/** Words of a receive record. */
+/** Words of a receive record, one cache line. */
 export const RECV = { ID: 0, ADDRESS: 2, LENGTH: 4, KEY: 5 } as const
-export const RECV_WORDS = 8
+export const RECV_WORDS = 16
 
-/** Words of a completion record. */
+/** Words of a completion record, one cache line. */
 export const DONE = {
   ID: 0,
   STATUS: 2,
@@ -41,9 +45,22 @@ export const DONE = {
   /** Modelled time from doorbell to completion, receives from arrival, in ns; longer than 2^31 is cut. */
   NIC_NS: 9,
 } as const
-export const DONE_WORDS = 12
+export const DONE_WORDS = 16
 
 const TWO_32 = 2 ** 32
+
+export function isAtomic(opcode: number): boolean {
+  return opcode === WR_OPCODE.ATOMIC_CMP_AND_SWP || opcode === WR_OPCODE.ATOMIC_FETCH_AND_ADD
+}
+
+/** How many words of a send record the poster has written. */
+export function requestWords(words: Int32Array, at: number): number {
+  if ((words[at + SEND.FLAGS]! & SEND_FLAG.INLINE) !== 0) {
+    const inlineBytes = Math.min(words[at + SEND.LENGTH]! >>> 0, INLINE_CAPACITY)
+    return SEND.INLINE + ((inlineBytes + 3) >> 2)
+  }
+  return isAtomic(words[at + SEND.OPCODE]!) ? SEND.SWAP + 2 : SEND.COMPARE + 1
+}
 
 /** Stores an integer from 0 to 2^53. */
 export function storeWide(words: Int32Array, at: number, value: number): void {
@@ -84,9 +101,10 @@ export class SendRequest {
     storeWide(words, at + SEND.REMOTE, this.remoteAddress)
     words[at + SEND.REMOTE_KEY] = this.rkey
     words[at + SEND.IMMEDIATE] = this.immediate
-    storeBig(words, at + SEND.COMPARE, this.compareAdd)
-    storeBig(words, at + SEND.SWAP, this.swap)
-    if (this.windowAccess !== 0) words[at + SEND.COMPARE] = this.windowAccess
+    if (isAtomic(this.opcode)) {
+      storeBig(words, at + SEND.COMPARE, this.compareAdd)
+      storeBig(words, at + SEND.SWAP, this.swap)
+    } else if (this.opcode === WR_OPCODE.BIND_MW) words[at + SEND.COMPARE] = this.windowAccess
     const bytes = this.inlineBytes
     if (bytes === null) return
     for (let i = 0; i < bytes.length; i += 4) {
@@ -97,11 +115,6 @@ export class SendRequest {
 }
 
 function storeBig(words: Int32Array, at: number, value: bigint): void {
-  if (value === 0n) {
-    words[at] = 0
-    words[at + 1] = 0
-    return
-  }
   words[at] = Number(BigInt.asIntN(32, value))
   words[at + 1] = Number(BigInt.asIntN(32, value >> 32n))
 }
