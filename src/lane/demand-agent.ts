@@ -151,7 +151,7 @@ export class DemandAgent {
 
   doWork(): number {
     const session = this.#session
-    if (!session) return this.#takeClient()
+    if (!session) return this.#takeClient() + this.#lookAtSource()
     if (session.end) return this.#letGo(session)
     if ((++this.#turn & (TURNS_PER_LOOK - 1)) === 0) {
       this.#wait(0)
@@ -221,6 +221,13 @@ export class DemandAgent {
     } catch (error) {
       this.#onChannelError(error)
     }
+  }
+
+  /** Without a client nobody waits for the source, but it is told, and dialled again, before the next one comes. */
+  #lookAtSource(): number {
+    if (this.#isChannelBroken) return this.#reconnect()
+    this.#checkIdleChannel()
+    return 0
   }
 
   #watch(): void {
