@@ -2,7 +2,7 @@
  * Unix stream sockets with descriptor passing, synchronous and never waiting: what a fault handler listens on and
  * receives a userfaultfd through. Every descriptor made or received here is close-on-exec; sockets are non-blocking.
  */
-import { lstatSync } from 'node:fs'
+import { lstatSync, renameSync } from 'node:fs'
 import { FaultlaneError } from '../errors.ts'
 import {
   AF,
@@ -221,7 +221,26 @@ function inUse(path: string, hint: string): FaultlaneError {
   return new FaultlaneError({ code: 'ADDRESS_IN_USE', url: `unix socket ${path}`, hint })
 }
 
-function identityOf(path: string): string | undefined {
+/**
+ * Removes the file of a socket whose listener was killed, which could not do so itself; called by who was connected
+ * to it. Only if it is the file that `identity` names and nobody listens on it. Moved away first: what stands at the
+ * path at the last moment may be a new listener's, which then is put back.
+ */
+export function removeDeadSocket(path: string, identity: string | undefined): void {
+  if (identity === undefined || identityOf(path) !== identity) return
+  if (probe(path, socketAddress(path)) !== ERRNO.ECONNREFUSED) return
+  const aside = `${path}.${libc().getpid()}-${libc().gettid()}`
+  try {
+    renameSync(path, aside)
+    if (identityOf(aside) === identity) libc().unlink(aside)
+    else renameSync(aside, path)
+  } catch {
+    // Its folder is not ours to write, or another was faster: whoever listens there next replaces it.
+  }
+}
+
+/** Tells one file from another that is later put in its place; undefined when there is none. */
+export function identityOf(path: string): string | undefined {
   const stat = lstatSync(path, { throwIfNoEntry: false, bigint: true })
   return stat && `${stat.dev} ${stat.ino} ${stat.birthtimeNs}`
 }

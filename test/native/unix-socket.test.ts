@@ -22,8 +22,10 @@ import { libc } from '../../src/native/libc.ts'
 import {
   connectUnix,
   DescriptorMessages,
+  identityOf,
   PEER_PID_BYTES,
   peerPid,
+  removeDeadSocket,
   UNIX_PATH_BYTES_MAX,
   UnixListener,
   WOULD_BLOCK,
@@ -102,6 +104,26 @@ describe('UnixListener', () => {
     listener.close()
     expect(existsSync(path)).toBe(true)
     other.close()
+  })
+
+  it('a killed listener’s file is removed by who was connected, and no living one’s or later one’s', async () => {
+    const first = await listenElsewhere()
+    const identity = identityOf(path)
+    removeDeadSocket(path, identity)
+    expect(identityOf(path), 'its listener lives').toBe(identity)
+    first.kill('SIGKILL')
+    await once(first, 'exit')
+    removeDeadSocket(path, undefined)
+    removeDeadSocket(path, 'another')
+    expect(identityOf(path)).toBe(identity)
+    removeDeadSocket(path, identity)
+    expect(readdirSync(folder)).toEqual([])
+
+    removeDeadSocket(path, identity) // Nothing is there any more.
+    const second = new UnixListener(path)
+    removeDeadSocket(path, identity)
+    libc().close(connectUnix(path))
+    second.close()
   })
 
   it('takes the longest path and names a longer one', () => {

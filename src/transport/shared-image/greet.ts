@@ -5,7 +5,13 @@ import { ERRNO, errnoName, MSG, POLL } from '../../native/abi.ts'
 import { NativeBuffer } from '../../native/buffer.ts'
 import { libc } from '../../native/libc.ts'
 import { PollSet } from '../../native/poll-set.ts'
-import { connectUnix, DescriptorMessages, WOULD_BLOCK } from '../../native/unix-socket.ts'
+import {
+  connectUnix,
+  DescriptorMessages,
+  identityOf,
+  removeDeadSocket,
+  WOULD_BLOCK,
+} from '../../native/unix-socket.ts'
 import type { ImageInfo } from '../transport.ts'
 import { readExtents } from './extents.ts'
 import {
@@ -24,6 +30,9 @@ import {
 const UNIT_BYTES = 4096
 /** Between two tries to connect while the source's backlog is full. */
 const RETRY_MS = 5
+
+/** By path: the socket's file through which this thread was connected last; a killed source leaves it behind. */
+const listeners = new Map<string, string | undefined>()
 
 /** An open connection; whoever has it closes all descriptors. */
 export interface Greeted {
@@ -45,7 +54,10 @@ export function greet(
   timeoutMs: number,
 ): Greeted {
   const deadline = performance.now() + timeoutMs
-  const socket = connect(protocol, url, deadline)
+  const path = pathOfUrl(url, protocol)
+  const socket = connect(path, url, deadline)
+  const listener = identityOf(path)
+  listeners.set(path, listener)
   const fds: number[] = []
   try {
     const hello = new NativeBuffer(HELLO_BYTES)
@@ -62,18 +74,19 @@ export function greet(
   } catch (error) {
     libc().close(socket)
     for (const fd of fds) libc().close(fd)
+    removeDeadSocket(path, listener) // If the source was killed before it had answered.
     throw error
   }
 }
 
-function connect(protocol: ShareProtocol, url: string, deadline: number): number {
-  const path = pathOfUrl(url, protocol)
+function connect(path: string, url: string, deadline: number): number {
   for (;;) {
     try {
       return connectUnix(path)
     } catch (cause) {
       const failure = (cause as FaultlaneError).failure
       if (failure?.code !== 'SYSTEM') throw cause
+      if (failure.errno === ERRNO.ECONNREFUSED) removeDeadSocket(path, listeners.get(path))
       if (failure.errno !== ERRNO.EAGAIN || performance.now() >= deadline) {
         throw unreachable(url, `${failure.call}: ${failure.name}`, cause)
       }

@@ -3,6 +3,7 @@ import { FaultlaneError } from '../../errors.ts'
 import { ERRNO, errnoName, MSG } from '../../native/abi.ts'
 import { NativeBuffer } from '../../native/buffer.ts'
 import { type Libc, libc } from '../../native/libc.ts'
+import { identityOf, removeDeadSocket } from '../../native/unix-socket.ts'
 import type { Lane } from '../transport.ts'
 
 export class SourceLine {
@@ -12,22 +13,26 @@ export class SourceLine {
   readonly #url: string
   readonly #lane: Lane
   readonly #peeked = new NativeBuffer(8)
+  readonly #path: string
+  readonly #listener: string | undefined
 
   /** Takes the socket over. */
   constructor(url: string, lane: Lane, socket: number) {
     this.#url = url
     this.#lane = lane
     this.fd = socket
+    this.#path = url.slice(url.indexOf(':') + 1)
+    this.#listener = identityOf(this.#path)
   }
 
   /** What to throw when the source has gone, or talks where it should be silent. */
   look(inFlight: number): FaultlaneError | undefined {
     const got = this.#libc.recv(this.fd, this.#peeked.address, 1, MSG.PEEK | MSG.DONTWAIT)
-    if (got === 0) return this.closed('the source closed the connection', inFlight)
+    if (got === 0) return this.#lost('the source closed the connection', inFlight)
     if (got < 0) {
       const errno = this.#libc.errno()
       if (errno === ERRNO.EAGAIN || errno === ERRNO.EINTR) return undefined
-      return this.closed(`recv failed with ${errnoName(errno)}`, inFlight)
+      return this.#lost(`recv failed with ${errnoName(errno)}`, inFlight)
     }
     return new FaultlaneError({
       code: 'PROTOCOL',
@@ -35,6 +40,12 @@ export class SourceLine {
       got: 'bytes after its welcome',
       expected: 'silence',
     })
+  }
+
+  /** A source that was killed leaves its socket's file behind: we are the one who is left to remove it. */
+  #lost(reason: string, inFlight: number): FaultlaneError {
+    removeDeadSocket(this.#path, this.#listener)
+    return this.closed(reason, inFlight)
   }
 
   closed(reason: string, inFlight: number): FaultlaneError {

@@ -250,9 +250,9 @@ export class ImageShare implements SourceAgent {
   close(): void {
     if (this.#isClosed) return
     this.#isClosed = true
+    this.#listener.close() // First: whoever sees its connection end finds no listener that does not answer any more.
     for (const connection of this.#connections) this.#libc.close(connection.fd)
     this.#connections = []
     for (const fd of this.#shared) this.#libc.close(fd)
-    this.#listener.close()
   }
 }
