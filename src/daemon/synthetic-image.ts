@@ -2,7 +2,7 @@
 import { availableParallelism, freemem } from 'node:os'
 import { FaultlaneError } from '../errors.ts'
 import { IMAGE_PAGE_BYTES, Image } from '../memory/image.ts'
-import { MFD } from '../native/abi.ts'
+import { FCNTL, MFD, SEAL } from '../native/abi.ts'
 import { check, libc } from '../native/libc.ts'
 import { openTaskPool } from '../workers/task-pool.ts'
 
@@ -26,9 +26,23 @@ export async function makeSyntheticImage(bytes: number): Promise<Image> {
       expected: `no more than the ${freemem()} bytes of memory free now`,
     })
   }
-  const fd = check(libc().memfd_create('faultlane-synthetic', MFD.CLOEXEC), 'memfd_create', 'synthetic image')
-  check(libc().ftruncate(fd, bytes), 'ftruncate', 'synthetic image')
-  const pageCount = bytes / IMAGE_PAGE_BYTES
+  const about = 'synthetic image'
+  const flags = MFD.CLOEXEC | MFD.ALLOW_SEALING
+  const fd = check(libc().memfd_create('faultlane-synthetic', flags), 'memfd_create', about)
+  try {
+    check(libc().ftruncate(fd, bytes), 'ftruncate', about)
+    await fill(fd, bytes / IMAGE_PAGE_BYTES)
+    // Nobody can cut it short or write to it any more, us included: who maps it need not ask before each read.
+    const seals = SEAL.SEAL | SEAL.SHRINK | SEAL.GROW | SEAL.WRITE
+    check(libc().fcntl(fd, FCNTL.ADD_SEALS, seals), 'fcntl(F_ADD_SEALS)', about)
+  } catch (error) {
+    libc().close(fd)
+    throw error
+  }
+  return Image.fromFd(fd, bytes, `synthetic, ${bytes} bytes`, `synthetic ${bytes}`, true)
+}
+
+async function fill(fd: number, pageCount: number): Promise<void> {
   const pool = openTaskPool(Math.min(availableParallelism(), Math.ceil(pageCount / PAGES_PER_TASK)))
   try {
     const tasks: Promise<unknown>[] = []
@@ -45,5 +59,4 @@ export async function makeSyntheticImage(bytes: number): Promise<Image> {
   } finally {
     await pool.destroy()
   }
-  return Image.fromFd(fd, bytes, `synthetic, ${bytes} bytes`, `synthetic ${bytes}`, true)
 }

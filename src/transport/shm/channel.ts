@@ -9,7 +9,7 @@
  *
  * A file cut short under the source is an ERROR for the pages that are gone. One exception: a page that the demand
  * lane has already verified (with its neighbours, 64 KiB) and that is cut off after that kills who reads the mapping
- * (SIGBUS), as it would the source. A sealed memfd cannot be cut.
+ * (SIGBUS), as it would the source. A sealed memfd, as the synthetic images are, cannot be cut.
  */
 import { CONNECT_TIMEOUT_MS, DEMAND_CREDITS, PREFAULT_CREDITS } from '../../config.ts'
 import { FaultlaneError } from '../../errors.ts'
