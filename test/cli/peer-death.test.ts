@@ -173,10 +173,9 @@ describe.skipIf(!userfaultfdOrSkipLoudly())(`either side killed, seed ${seed}`, 
   }
 
   const cells = SCHEMES.flatMap((scheme) =>
-    VICTIMS.flatMap((victim) => PHASES.map((phase) => ({ scheme, victim, phase }))),
+    VICTIMS.flatMap((victim) => PHASES.map((phase) => [scheme, victim, phase] as const)),
   )
-  it.each(cells)('$scheme, the $victim in phase $phase', { timeout: 600_000 }, async (cell) => {
-    const { scheme, victim, phase } = cell
+  it.each(cells)('%s, the %s in phase %s', { timeout: 600_000 }, async (scheme, victim, phase) => {
     const before = sharedMemory()
     let served: Served = await bench.serve('--image', image, '--listen', listen(scheme))
     let slowestMs = 0
