@@ -1,6 +1,5 @@
 /** Kills each part at random moments: never a wrong byte, never a hang, and nothing is left behind. */
 import { readdirSync, readFileSync, writeFileSync } from 'node:fs'
-import { tmpdir } from 'node:os'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { fillSyntheticPage } from '../../src/memory/synthetic.ts'
 import { userfaultfdOrSkipLoudly } from '../need.ts'
@@ -26,9 +25,7 @@ const settle = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms))
 
 describe.skipIf(!userfaultfdOrSkipLoudly())('blows at random moments', () => {
   let bench: Bench
-  let before: Record<string, string[]>
   beforeEach(() => {
-    before = traces()
     bench = new Bench()
     const words = new Uint32Array(BYTES / 4)
     for (let page = 0; page < BYTES / 4096; page++) fillSyntheticPage(words, page * 1024, page)
@@ -36,19 +33,16 @@ describe.skipIf(!userfaultfdOrSkipLoudly())('blows at random moments', () => {
   })
   afterEach(() => bench.close())
 
-  /** What our processes could leave behind on this machine. */
+  /** What our processes could leave behind on this machine; other tests run beside this one. */
   function traces(): Record<string, string[]> {
     const ours = (name: string) => name.includes('faultlane') && !name.includes('faultlane-lazy-')
     const sockets = readFileSync('/proc/net/unix', 'utf8').split('\n')
     return {
       sharedMemory: readdirSync('/dev/shm').filter(ours),
-      sockets: sockets.filter((line) => line.includes('faultlane-cli-')),
+      sockets: sockets.filter((line) => line.includes(bench.folder)),
       processes: readdirSync('/proc').filter((pid) => {
         try {
-          return (
-            /^\d+$/.test(pid) &&
-            readFileSync(`/proc/${pid}/cmdline`, 'utf8').includes(`${tmpdir()}/faultlane-cli-`)
-          )
+          return /^\d+$/.test(pid) && readFileSync(`/proc/${pid}/cmdline`, 'utf8').includes(bench.folder)
         } catch {
           return false // Gone meanwhile.
         }
@@ -119,6 +113,6 @@ describe.skipIf(!userfaultfdOrSkipLoudly())('blows at random moments', () => {
     source.child.kill('SIGTERM')
     expect(await within(HANG_MS, source, 'the source')).toBe(0)
     process.stderr.write(`kill test: slowest end after SIGTERM ${slowestMs.toFixed(0)} ms\n`)
-    expect(traces()).toEqual(before)
+    expect(traces()).toEqual({ sharedMemory: [], sockets: [], processes: [] })
   }, 240_000)
 })
