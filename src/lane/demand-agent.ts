@@ -414,7 +414,10 @@ export class DemandAgent {
   #tell(): void {
     const event = this.#untold
     this.#untold = undefined
-    if (event) this.#parts.notify(event)
+    if (!event) return
+    this.#parts.notify(event)
+    // The only client is in: from here on not even SIGKILL leaves a socket file behind.
+    if (!this.#parts.keep) this.#parts.listener.close()
   }
 
   #onChannelError(error: unknown): void {
