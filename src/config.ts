@@ -24,5 +24,8 @@ export const PARK_MS_MAX = 100
 /** Opening a connection, handshake included. */
 export const CONNECT_TIMEOUT_MS = 5000
 
+/** Turns of the threads on the demand road, the shortest the kernel takes: each does some 20 µs of work at a time. */
+export const DEMAND_SLICE_NS = 100_000
+
 /** Niceness of the prefault thread: a third of the weight of a demand thread or a vCPU. At 10 it starves on two busy processors. */
 export const PREFAULT_NICE = 5

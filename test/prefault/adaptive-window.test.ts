@@ -1,0 +1,127 @@
+/**
+ * The window on a simulated road: one first-in-first-out link of a rate and a round trip, and a pull that keeps as
+ * much in flight as the window says. Deterministic; jitter is drawn from a seed.
+ */
+import { describe, expect, it } from 'vitest'
+import { AdaptiveWindow } from '../../src/prefault/adaptive-window.ts'
+
+const PAGE = 4096
+const PAGES_MAX = 16
+
+interface Road {
+  /** Bits per second. */
+  readonly rate: number
+  readonly rttNs: number
+  /** Each reply is late by up to this, evenly drawn: what schedulers do. */
+  readonly jitterNs: number
+}
+
+interface Seen {
+  /** Of the link's capacity, 0 to 1. */
+  readonly share: number
+  /** What a demand reply that came now would find ahead of it, ns. */
+  readonly meanQueueNs: number
+  readonly p99QueueNs: number
+}
+
+class Pull {
+  readonly window = new AdaptiveWindow(PAGE, PAGES_MAX)
+  nowNs = 0
+  #inFlight = 0
+  #linkFreeNs = 0
+  #random: number
+  readonly #replies: { atNs: number; sentNs: number; bytes: number }[] = []
+
+  constructor(seed: number) {
+    this.#random = seed | 1
+  }
+
+  #draw(): number {
+    this.#random = (Math.imul(this.#random, 1664525) + 1013904223) >>> 0
+    return this.#random / 2 ** 32
+  }
+
+  /** Goes on for `durationNs`; with `demandEveryNs` a fault comes as often. The first tenth is not counted. */
+  run(road: Road, durationNs: number, demandEveryNs = Infinity): Seen {
+    const startNs = this.nowNs
+    const nsPerByte = 8e9 / road.rate
+    const queues: number[] = []
+    let bytes = 0
+    let nextDemandNs = startNs
+    while (this.nowNs < startNs + durationNs) {
+      if (this.nowNs >= nextDemandNs && demandEveryNs < Infinity) {
+        this.window.onDemand(this.nowNs)
+        nextDemandNs += demandEveryNs
+      }
+      for (;;) {
+        const free = this.window.bytes(0, this.nowNs) - this.#inFlight
+        const pages = Math.min(this.window.readPages(PAGES_MAX, this.nowNs), Math.floor(free / PAGE))
+        if (pages < 1) break
+        const beginNs = Math.max(this.nowNs + road.rttNs / 2, this.#linkFreeNs)
+        this.#linkFreeNs = beginNs + pages * PAGE * nsPerByte
+        const atNs = this.#linkFreeNs + road.rttNs / 2 + this.#draw() * road.jitterNs
+        this.#replies.push({ atNs, sentNs: this.nowNs, bytes: pages * PAGE })
+        this.#inFlight += pages * PAGE
+      }
+      this.#replies.sort((a, b) => a.atNs - b.atNs)
+      const reply = this.#replies.shift()
+      if (!reply) throw new Error('nothing is in flight: the window is shut')
+      this.nowNs = reply.atNs
+      this.#inFlight -= reply.bytes
+      this.window.onCompletion(reply.bytes, reply.atNs - reply.sentNs, reply.atNs)
+      if (this.nowNs < startNs + durationNs / 10) continue
+      bytes += reply.bytes
+      queues.push(Math.max(0, this.#linkFreeNs - this.nowNs - road.rttNs / 2))
+    }
+    queues.sort((a, b) => a - b)
+    return {
+      share: (bytes * nsPerByte) / (durationNs * 0.9),
+      meanQueueNs: queues.reduce((sum, queue) => sum + queue, 0) / queues.length,
+      p99QueueNs: queues[Math.floor(queues.length * 0.99)] as number,
+    }
+  }
+}
+
+const GBIT = 1e9
+const roads: [string, Road][] = [
+  ['1 Gbit/s, 50 µs', { rate: GBIT, rttNs: 50e3, jitterNs: 10e3 }],
+  ['1 Gbit/s, 200 µs', { rate: GBIT, rttNs: 200e3, jitterNs: 20e3 }],
+  ['1 Gbit/s, 1 ms', { rate: GBIT, rttNs: 1e6, jitterNs: 50e3 }],
+  ['10 Gbit/s, 50 µs', { rate: 10 * GBIT, rttNs: 50e3, jitterNs: 5e3 }],
+  ['10 Gbit/s, 1 ms', { rate: 10 * GBIT, rttNs: 1e6, jitterNs: 50e3 }],
+]
+
+describe('the adaptive window', () => {
+  it.each(roads)('fills %s, demand or not, and queues no more than a few reads', (_, road) => {
+    const pageNs = (PAGE * 8e9) / road.rate
+    const quiet = new Pull(7).run(road, 2e9)
+    expect(quiet.share).toBeGreaterThan(0.9)
+    expect(quiet.meanQueueNs).toBeLessThan(4 * PAGES_MAX * pageNs + road.jitterNs)
+    const beside = new Pull(8).run(road, 2e9, 1e6)
+    expect(beside.share).toBeGreaterThan(0.85)
+    // While demand is active a read is 80 µs of road, or one page where that takes longer.
+    expect(beside.meanQueueNs).toBeLessThan(3 * Math.max(80e3, pageNs) + 2 * road.jitterNs)
+  })
+
+  it('does not take its own queue for distance, however long it goes on', () => {
+    const road = { rate: GBIT, rttNs: 100e3, jitterNs: 10e3 }
+    const pull = new Pull(3)
+    const early = pull.run(road, 2e9, 1e6)
+    pull.run(road, 30e9, 1e6)
+    const late = pull.run(road, 2e9, 1e6)
+    expect(late.meanQueueNs).toBeLessThan(early.meanQueueNs * 1.5 + 20e3)
+  })
+
+  it('notices a road that has become longer, and one that has become shorter', () => {
+    const short = { rate: GBIT, rttNs: 100e3, jitterNs: 5e3 }
+    const long = { rate: GBIT, rttNs: 2e6, jitterNs: 5e3 }
+    const pull = new Pull(5)
+    pull.run(short, 2e9, 1e6)
+    pull.run(long, 12e9, 1e6) // Time for a new measurement.
+    expect(pull.run(long, 2e9, 1e6).share).toBeGreaterThan(0.85)
+    pull.run(short, 6e9, 1e6) // Its old queue looks like the old distance until then.
+    const back = pull.run(short, 2e9, 1e6)
+    expect(back.share).toBeGreaterThan(0.85)
+    expect(back.meanQueueNs).toBeLessThan(200e3)
+  })
+})
