@@ -29,3 +29,6 @@ export const DEMAND_SLICE_NS = 100_000
 
 /** Niceness of the prefault thread: a third of the weight of a demand thread or a vCPU. At 10 it starves on two busy processors. */
 export const PREFAULT_NICE = 5
+
+/** Its turns: who asks for much is served late, and gives way to whoever wakes. */
+export const PREFAULT_SLICE_NS = 20e6

@@ -63,7 +63,6 @@ export interface Libc {
   gettid(): N
   getpid(): N
   geteuid(): N
-  setpriority(which: N, who: N, nice: N): N
   kill(pid: N, signal: N): N
   prctl(option: N, argument: N): N
 }
@@ -115,7 +114,6 @@ const PROTOTYPES: Record<Exclude<keyof Libc, 'arch' | 'errno'>, string> = {
   gettid: 'int gettid()',
   getpid: 'int getpid()',
   geteuid: 'int geteuid()',
-  setpriority: 'int setpriority(int, int, int)',
   kill: 'int kill(int, int)',
   prctl: 'int prctl(int, uint64_t)',
 }

@@ -3,26 +3,21 @@ import { SCHED, SCHED_ATTR_BYTES, SYS } from './abi.ts'
 import { NativeBuffer } from './buffer.ts'
 import { libc } from './libc.ts'
 
-const PRIO_PROCESS = 0
 /** sizeof(cpu_set_t): 1024 processors. */
 const CPU_SET_BYTES = 128
 
-/** Raises the niceness of this thread, not of its process: it runs in what others leave. */
-export function lowerThreadPriority(nice: number): void {
-  const c = libc()
-  c.setpriority(PRIO_PROCESS, c.gettid(), nice)
-}
-
 /**
- * Asks for turns of this length on a busy processor: who asks for little is served soon (EEVDF, Linux 6.12 and
- * later; 0.1 to 100 ms). Older kernels take no notice.
+ * How this thread, and no other of its process, is served on a busy processor: its niceness, and the length of its
+ * turns in nanoseconds, 0.1 to 100 ms. Who asks for short turns is served soon, who asks for long ones gives way to
+ * whoever wakes (EEVDF, Linux 6.12 and later; older kernels take the niceness alone).
  */
-export function setThreadSlice(ns: number): void {
+export function scheduleThread(nice: number, sliceNs: number): void {
   const c = libc()
   const attr = new NativeBuffer(SCHED_ATTR_BYTES)
   attr.u32[0] = SCHED_ATTR_BYTES
   attr.u32[1] = SCHED.OTHER
-  attr.setU64(24, ns)
+  attr.i32[4] = nice
+  attr.setU64(24, sliceNs)
   c.syscall3(SYS[c.arch].sched_setattr, 0, attr.address, 0)
 }
 

@@ -17,7 +17,7 @@ const ACTIVE_NS = 20e6
 /** What one read may occupy the road for while demand is active; a page at least. Two pages at 1 Gbit/s. */
 const READ_NS = 80_000
 /** Reads in flight beyond what the road holds. */
-const READS_QUEUED = 2
+const READS_QUEUED = 2.4
 /** Never more in flight: 16 MiB are 13 Gbit/s at 10 ms. */
 const WINDOW_BYTES_MAX = 16 << 20
 /**

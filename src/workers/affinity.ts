@@ -11,6 +11,12 @@ import { allowedProcessors, pinThread } from '../native/sched.ts'
 /** auto: the first of two processors, anywhere with any other number of them; or a processor's number. */
 export type Affinity = 'auto' | 'off' | number
 
+/** Prefault keeps to the other one of two, so that the demand road never waits for its turn to end. */
+export function settlePrefaultThread(affinity: Affinity): void {
+  const allowed = allowedProcessors()
+  if (affinity === 'auto' && allowed.length === 2) pinThread(allowed[1] as number)
+}
+
 /** Pins the calling thread. Throws BAD_ARGUMENT for a processor that it may not run on. */
 export function settleThread(affinity: Affinity): void {
   if (affinity === 'off') return

@@ -11,7 +11,7 @@ import { SharedChannel } from '../lane/shared-channel.ts'
 import { DEMAND_COUNTERS, PREFAULT_COUNTERS } from '../lane/stats.ts'
 import { PageTable } from '../memory/page-table.ts'
 import { EventFd } from '../native/event-fd.ts'
-import { setThreadSlice } from '../native/sched.ts'
+import { scheduleThread } from '../native/sched.ts'
 import { UnixListener } from '../native/unix-socket.ts'
 import { SCHEDULINGS } from '../prefault/schedulings.ts'
 import { SequentialPolicy } from '../prefault/sequential.ts'
@@ -75,7 +75,7 @@ await runWorker(async (tell) => {
   const bell = new EventFd(plan.demandBellFd)
   const doorbell = board.demandBell({ signal: () => bell.signal(), sleep: (ms) => agent.park(ms) })
   settleThread(plan.affinity)
-  setThreadSlice(DEMAND_SLICE_NS)
+  scheduleThread(0, DEMAND_SLICE_NS)
   warmUpDemand(clock, plan.wait)
   const agent = new DemandAgent({
     listener: new UnixListener(plan.socketPath),

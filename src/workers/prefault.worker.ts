@@ -1,7 +1,7 @@
 /** Wiring: one prefault agent in one thread, at a lower scheduling class than the demand agent. */
 import { parentPort, workerData } from 'node:worker_threads'
 import { monotonicClock } from '../clock.ts'
-import { PREFAULT_NICE, PREFAULT_READ_PAGES_MAX } from '../config.ts'
+import { PREFAULT_NICE, PREFAULT_READ_PAGES_MAX, PREFAULT_SLICE_NS } from '../config.ts'
 import { FaultlaneError } from '../errors.ts'
 import { LazyPlacer } from '../fault/lazy-faults.ts'
 import { UffdPlacer } from '../fault/uffd-placer.ts'
@@ -13,11 +13,12 @@ import { PrefaultLane } from '../lane/prefault-lane.ts'
 import { PREFAULT_COUNTERS } from '../lane/stats.ts'
 import { PageTable } from '../memory/page-table.ts'
 import { EventFd } from '../native/event-fd.ts'
-import { lowerThreadPriority } from '../native/sched.ts'
+import { scheduleThread } from '../native/sched.ts'
 import { SCHEDULINGS } from '../prefault/schedulings.ts'
 import { SequentialPolicy } from '../prefault/sequential.ts'
 import { Counters } from '../ring/counters.ts'
 import { RingConsumer } from '../ring/spsc-ring.ts'
+import { settlePrefaultThread } from './affinity.ts'
 import type { AttachPlan, LazyPlan } from './plans.ts'
 import { runAgent } from './run-agent.ts'
 import { runWorker } from './run-worker.ts'
@@ -67,7 +68,8 @@ await runWorker(async (tell) => {
     demandBell,
     clock,
   })
-  lowerThreadPriority(PREFAULT_NICE)
+  scheduleThread(PREFAULT_NICE, PREFAULT_SLICE_NS)
+  if ('affinity' in plan) settlePrefaultThread(plan.affinity)
   tell({ kind: 'ready' })
   runAgent(agent, doorbell, makeWait('block', clock), () => false)
   agent.close()

@@ -2,7 +2,7 @@
 import { parentPort, workerData } from 'node:worker_threads'
 import { DEMAND_SLICE_NS } from '../config.ts'
 import { EventFd } from '../native/event-fd.ts'
-import { setThreadSlice } from '../native/sched.ts'
+import { scheduleThread } from '../native/sched.ts'
 import { settleThread } from './affinity.ts'
 import type { ServePlan } from './plans.ts'
 import { runWorker } from './run-worker.ts'
@@ -20,7 +20,7 @@ await runWorker(async (tell) => {
     onRefused: (reason) => tell({ kind: 'refused-peer', reason }),
   })
   settleThread(plan.affinity)
-  setThreadSlice(DEMAND_SLICE_NS)
+  scheduleThread(0, DEMAND_SLICE_NS)
   warmUpSource(plan.wait)
   tell({ kind: 'ready', url: source.url })
   runSource(source, plan.bell, bell, plan.wait, () => false)
