@@ -19,7 +19,8 @@ await runWorker(async (tell) => {
     ...(plan.link === undefined ? {} : { link: plan.link, linkLateness: plan.linkLateness }),
     onRefused: (reason) => tell({ kind: 'refused-peer', reason }),
   })
-  settleThread(plan.affinity)
+  // An emulated link stands for another machine, and keeps time by spinning.
+  settleThread(plan.link !== undefined && plan.affinity === 'auto' ? 'off' : plan.affinity)
   scheduleThread(0, DEMAND_SLICE_NS)
   warmUpSource(plan.wait)
   tell({ kind: 'ready', url: source.url })
