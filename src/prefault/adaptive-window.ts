@@ -19,9 +19,10 @@ const ACTIVE_NS = 20e6
  * of processors' time that a read costs whatever its length: below that, short reads would keep the rate low and the
  * low rate the reads short.
  */
-const READ_NS = 80_000
-/** Reads in flight beyond what the road holds. */
-const READS_QUEUED = 2.4
+const READ_NS = 100_000
+/** In flight beyond what the road holds: two reads, and where they are short so many pages. */
+const READS_QUEUED = 2
+const PAGES_QUEUED = 6
 /** Never more in flight: 16 MiB are 13 Gbit/s at 10 ms. */
 const WINDOW_BYTES_MAX = 16 << 20
 /**
@@ -141,7 +142,8 @@ export class AdaptiveWindow implements Window {
     if (rate.isStarting) return Math.max(READS_QUEUED * readBytes, this.#startingBytes)
     const gain = rate.rounds % PROBE_EVERY === 0 ? PROBE_GAIN : 1
     const held = gain * rate.bytesPerNs * this.#shortest.ns
-    return Math.min(WINDOW_BYTES_MAX, held + READS_QUEUED * readBytes)
+    const queued = Math.max(READS_QUEUED * readBytes, PAGES_QUEUED * this.#pageBytes)
+    return Math.min(WINDOW_BYTES_MAX, held + queued)
   }
 
   onCompletion(bytes: number, rttNs: number, nowNs: number): void {

@@ -99,8 +99,8 @@ describe('the adaptive window', () => {
     expect(quiet.meanQueueNs).toBeLessThan(4 * PAGES_MAX * pageNs + road.jitterNs)
     const beside = new Pull(8).run(road, 2e9, 1e6)
     expect(beside.share).toBeGreaterThan(0.85)
-    // While demand is active a read is 80 µs of road, or one page where that takes longer.
-    expect(beside.meanQueueNs).toBeLessThan(3 * Math.max(80e3, pageNs) + 2 * road.jitterNs)
+    // While demand is active a read is 100 µs of road, or one page where that takes longer.
+    expect(beside.meanQueueNs).toBeLessThan(3 * Math.max(100e3, pageNs) + 2 * road.jitterNs)
   })
 
   it('does not take its own queue for distance, however long it goes on', () => {
