@@ -1,3 +1,4 @@
+import { setMaxListeners } from 'node:events'
 import { writeFileSync } from 'node:fs'
 import { type Command, Option } from 'commander'
 import { DEMANDS, type DemandName } from '../bench-kit/faulting-client.ts'
@@ -90,6 +91,7 @@ async function run(flags: Flags): Promise<void> {
 /** Runs a bench that takes away what it has made when the user stops it. */
 export async function untilStopped(work: (signal: AbortSignal) => Promise<void>): Promise<void> {
   const aborter = new AbortController()
+  setMaxListeners(0, aborter.signal) // Every wait of a bench listens.
   // Not onceStopped: taking a link and its namespaces down may take longer than a daemon's stop.
   for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => aborter.abort())
   try {

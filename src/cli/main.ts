@@ -1,5 +1,6 @@
 #!/usr/bin/env node
 /** argv → configuration → daemon → exit code: 0 done, 1 failed, 2 wrong usage. */
+import { readFileSync } from 'node:fs'
 import { Command, CommanderError } from 'commander'
 import { FaultlaneError } from '../errors.ts'
 import { say, surviveDeafReaders } from './signals.ts'
@@ -24,6 +25,7 @@ const program = new Command('faultlane')
 const wanted = Object.hasOwn(COMMANDS, process.argv[2] ?? '')
   ? COMMANDS[process.argv[2] as string]
   : undefined
+if (!wanted) program.version(versionOf(), '-V, --version', 'print the version')
 for (const load of wanted ? [wanted] : Object.values(COMMANDS)) (await load())(program)
 
 surviveDeafReaders()
@@ -40,4 +42,9 @@ try {
     if (process.env.NODE_DEBUG?.includes('faultlane')) say(String((error as Error).stack))
     process.exitCode = 1
   }
+}
+
+function versionOf(): string {
+  const text = readFileSync(new URL('../../package.json', import.meta.url), 'utf8')
+  return (JSON.parse(text) as { version: string }).version
 }

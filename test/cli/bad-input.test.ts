@@ -1,6 +1,6 @@
 /** What a user or a stranger can get wrong before a client is there: said in one line, with the exit code. */
 import { once } from 'node:events'
-import { chmodSync, mkdirSync, statSync, truncateSync, writeFileSync } from 'node:fs'
+import { chmodSync, mkdirSync, readFileSync, statSync, truncateSync, writeFileSync } from 'node:fs'
 import { createServer as createHttpServer } from 'node:http'
 import { type AddressInfo, connect, createServer, type Server } from 'node:net'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
@@ -17,6 +17,8 @@ import {
 } from '../../src/transport/tcp/wire.ts'
 import { FakeSource, type FakeSourceOptions, frame } from './fake-source.ts'
 import { Bench } from './harness.ts'
+
+const VERSION = JSON.parse(readFileSync(new URL('../../package.json', import.meta.url), 'utf8')).version
 
 let bench: Bench
 beforeEach(() => {
@@ -87,6 +89,11 @@ describe('usage, exit 2', () => {
     const [code, said] = await refusal([command, ...args])
     expect(said).toMatch(message)
     expect(code).toBe(2)
+  })
+
+  it('says its version, exit 0', async () => {
+    const run = bench.faultlane('--version')
+    expect([await run.ended, run.stdout()]).toEqual([0, `${VERSION}\n`])
   })
 
   it('names a socket path that is too long', async () => {
