@@ -18,7 +18,6 @@ import { SCHEDULINGS } from '../prefault/schedulings.ts'
 import { SequentialPolicy } from '../prefault/sequential.ts'
 import { Counters } from '../ring/counters.ts'
 import { RingConsumer } from '../ring/spsc-ring.ts'
-import { settlePrefaultThread } from './affinity.ts'
 import type { AttachPlan, LazyPlan } from './plans.ts'
 import { runAgent } from './run-agent.ts'
 import { runWorker } from './run-worker.ts'
@@ -69,7 +68,6 @@ await runWorker(async (tell) => {
     clock,
   })
   scheduleThread(PREFAULT_NICE, PREFAULT_SLICE_NS)
-  if ('affinity' in plan) settlePrefaultThread(plan.affinity)
   tell({ kind: 'ready' })
   runAgent(agent, doorbell, makeWait('block', clock), () => false)
   agent.close()
