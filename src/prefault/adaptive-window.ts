@@ -14,11 +14,7 @@ import type { Window } from './window.ts'
 
 /** Demand is active for this long after its last fault: one fault a millisecond keeps bulk small all the time. */
 const ACTIVE_NS = 20e6
-/**
- * What one read may occupy the road for while demand is active; a page at least, two at 1 Gbit/s. More than the 40 µs
- * of processors' time that a read costs whatever its length: below that, short reads would keep the rate low and the
- * low rate the reads short.
- */
+/** What one read may occupy the road for while demand is active; a page at least, two or three at 1 Gbit/s. */
 const READ_NS = 100_000
 /** In flight beyond what the road holds: two reads, and where they are short so many pages. */
 const READS_QUEUED = 2
@@ -37,6 +33,13 @@ const FLAT_ROUNDS = 3
 /** In one of so many measurements there is a quarter more in flight than the road is known to hold. */
 const PROBE_EVERY = 8
 const PROBE_GAIN = 1.25
+/**
+ * Short reads may be what keeps the rate low, where the processors and not the wire are the limit. So the road is
+ * first measured with long ones, the rate seen then is forgotten slowly (half in 3.5 s), and one measurement in so
+ * many is made with long ones again: half of a percent of the time.
+ */
+const LONG_READS_EVERY = 200
+const PEAK_KEPT = 1 - 1 / 500
 /** A shortest round trip is believed for so long; then the road is left to empty itself once, and measured anew. */
 const SHORTEST_NS = 5e9
 /** Round trips of one such measurement: one for what is in flight, the others on an empty road. */
@@ -46,6 +49,8 @@ const DRAIN_ROUND_TRIPS = 4
 class DeliveryRate {
   /** 0 before the first measurement. */
   bytesPerNs = 0
+  /** The best of the last seconds, whatever the reads have been. */
+  peakBytesPerNs = 0
   /** The road is being filled for the first time. */
   isStarting = true
   /** Measurements so far. */
@@ -75,6 +80,7 @@ class DeliveryRate {
     }
     this.#latest[this.rounds++ % RATES] = rate
     this.bytesPerNs = Math.max(...this.#latest)
+    this.peakBytesPerNs = Math.max(this.bytesPerNs, this.peakBytesPerNs * PEAK_KEPT)
   }
 }
 
@@ -156,8 +162,10 @@ export class AdaptiveWindow implements Window {
 
   #pages(nowNs: number): number {
     if (this.#shortest.ns === 0) return 1 // The first read of a session measures the road.
-    if (nowNs - this.#demandAtNs >= ACTIVE_NS) return this.#pagesMax
-    const pages = Math.floor((READ_NS * this.#rate.bytesPerNs) / this.#pageBytes)
+    const rate = this.#rate
+    const isQuiet = nowNs - this.#demandAtNs >= ACTIVE_NS
+    if (isQuiet || rate.isStarting || rate.rounds % LONG_READS_EVERY === 0) return this.#pagesMax
+    const pages = Math.floor((READ_NS * rate.peakBytesPerNs) / this.#pageBytes)
     return Math.max(1, Math.min(this.#pagesMax, pages))
   }
 }
