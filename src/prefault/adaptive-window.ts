@@ -16,7 +16,7 @@ import type { Window } from './window.ts'
 const ACTIVE_NS = 20e6
 /** What one read may occupy the road for while demand is active; a page at least, two or three at 1 Gbit/s. */
 const READ_NS = 100_000
-/** In flight beyond what the road holds: two reads, and where they are short so many pages. */
+/** In flight beyond what the road holds: two reads, and where they are short so many pages, if the road is fast enough to carry them in as long. */
 const READS_QUEUED = 2
 const PAGES_QUEUED = 6
 /** Never more in flight: 16 MiB are 13 Gbit/s at 10 ms. */
@@ -58,17 +58,24 @@ class DeliveryRate {
   readonly #latest = new Float64Array(RATES)
   #flatRounds = 0
   #sinceNs = 0
+  #lastNs = 0
   #bytes = 0
 
-  onCompletion(bytes: number, shortestNs: number, nowNs: number): void {
+  onCompletion(bytes: number, rttNs: number, shortestNs: number, nowNs: number): void {
     const roundNs = this.isStarting
       ? Math.max(STARTING_RATE_NS, shortestNs)
       : Math.max(RATE_NS, 2 * shortestNs)
-    const elapsedNs = nowNs - this.#sinceNs
+    const postedNs = nowNs - rttNs
+    if (postedNs - this.#lastNs > roundNs) {
+      // The road lay empty until this read was posted, which is no time of the road's.
+      this.#sinceNs = postedNs
+      this.#bytes = 0
+    }
+    this.#lastNs = nowNs
     this.#bytes += bytes
+    const elapsedNs = nowNs - this.#sinceNs
     if (elapsedNs < roundNs) return
-    // After a pause the time without reads is no time of the road's.
-    if (elapsedNs < 2 * roundNs) this.#measured(this.#bytes / elapsedNs)
+    this.#measured(this.#bytes / elapsedNs)
     this.#sinceNs = nowNs
     this.#bytes = 0
   }
@@ -148,13 +155,14 @@ export class AdaptiveWindow implements Window {
     if (rate.isStarting) return Math.max(READS_QUEUED * readBytes, this.#startingBytes)
     const gain = rate.rounds % PROBE_EVERY === 0 ? PROBE_GAIN : 1
     const held = gain * rate.bytesPerNs * this.#shortest.ns
-    const queued = Math.max(READS_QUEUED * readBytes, PAGES_QUEUED * this.#pageBytes)
+    const inTime = READS_QUEUED * READ_NS * rate.bytesPerNs
+    const queued = Math.max(READS_QUEUED * readBytes, Math.min(PAGES_QUEUED * this.#pageBytes, inTime))
     return Math.min(WINDOW_BYTES_MAX, held + queued)
   }
 
   onCompletion(bytes: number, rttNs: number, nowNs: number): void {
     this.#shortest.onCompletion(rttNs, nowNs)
-    this.#rate.onCompletion(bytes, this.#shortest.ns, nowNs)
+    this.#rate.onCompletion(bytes, rttNs, this.#shortest.ns, nowNs)
     if (!this.#rate.isStarting || nowNs - this.#doubledAtNs < Math.max(rttNs, STARTING_RATE_NS)) return
     this.#doubledAtNs = nowNs
     this.#startingBytes = Math.min(WINDOW_BYTES_MAX, 2 * this.#startingBytes)
