@@ -18,6 +18,7 @@ export interface Libc {
   /** errno of this thread after a call that returned −1. */
   errno(): number
   open(path: string, flags: N, mode: N): N
+  readlink(path: string, address: N, bytes: N): N
   close(fd: N): N
   unlink(path: string): N
   read(fd: N, address: N, bytes: N): N
@@ -69,6 +70,7 @@ export interface Libc {
 
 const PROTOTYPES: Record<Exclude<keyof Libc, 'arch' | 'errno'>, string> = {
   open: 'int open(const char *, int, int)',
+  readlink: 'int64_t readlink(const char *, uint64_t, uint64_t)',
   close: 'int close(int)',
   unlink: 'int unlink(const char *)',
   read: 'int read(int, uint64_t, uint64_t)',
