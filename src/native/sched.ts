@@ -1,22 +1,24 @@
 /** Scheduling of the calling thread. What the kernel refuses is left as it is. */
+import { getPriority } from 'node:os'
 import { SCHED, SCHED_ATTR_BYTES, SYS } from './abi.ts'
 import { NativeBuffer } from './buffer.ts'
 import { libc } from './libc.ts'
 
 /** sizeof(cpu_set_t): 1024 processors. */
 const CPU_SET_BYTES = 128
+const NICE_MAX = 19
 
 /**
- * How this thread, and no other of its process, is served on a busy processor: its niceness, and the length of its
- * turns in nanoseconds, 0.1 to 100 ms. Who asks for short turns is served soon, who asks for long ones gives way to
+ * How this thread, and no other of its process, is served on a busy processor: how much nicer than it was started,
+ * and the length of its turns in nanoseconds, 0.1 to 100 ms. Who asks for short turns is served soon, who asks for long ones gives way to
  * whoever wakes (EEVDF, Linux 6.12 and later; older kernels take the niceness alone).
  */
-export function scheduleThread(nice: number, sliceNs: number): void {
+export function scheduleThread(nicer: number, sliceNs: number): void {
   const c = libc()
   const attr = new NativeBuffer(SCHED_ATTR_BYTES)
   attr.u32[0] = SCHED_ATTR_BYTES
   attr.u32[1] = SCHED.OTHER
-  attr.i32[4] = nice
+  attr.i32[4] = Math.min(NICE_MAX, getPriority(c.gettid()) + nicer)
   attr.setU64(24, sliceNs)
   c.syscall3(SYS[c.arch].sched_setattr, 0, attr.address, 0)
 }

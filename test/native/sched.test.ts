@@ -1,7 +1,8 @@
+import { getPriority } from 'node:os'
 import { describe, expect, it } from 'vitest'
 import { NativeBuffer } from '../../src/native/buffer.ts'
 import { libc } from '../../src/native/libc.ts'
-import { allowedProcessors, pinThread } from '../../src/native/sched.ts'
+import { allowedProcessors, pinThread, scheduleThread } from '../../src/native/sched.ts'
 
 describe('pinThread', () => {
   it('keeps the calling thread on one processor, and refuses one that does not exist', () => {
@@ -20,5 +21,19 @@ describe('pinThread', () => {
       libc().sched_setaffinity(0, 128, set.address)
     }
     expect(allowedProcessors()).toEqual(before)
+  })
+})
+
+describe('scheduleThread', () => {
+  it('leaves the niceness that the thread was started with, and never asks for more than there is', () => {
+    const tid = libc().gettid()
+    const before = getPriority(tid)
+    scheduleThread(0, 100_000)
+    expect(getPriority(tid)).toBe(before)
+    scheduleThread(1, 20e6)
+    expect(getPriority(tid)).toBe(Math.min(19, before + 1))
+    scheduleThread(40, 20e6)
+    expect(getPriority(tid)).toBe(19)
+    scheduleThread(before - 19, 3e6) // As it was, where that is allowed.
   })
 })
