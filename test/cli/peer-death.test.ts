@@ -113,7 +113,9 @@ describe.skipIf(!userfaultfdOrSkipLoudly())(`either side killed, seed ${seed}`, 
     url: string,
   ): Promise<{ attach: Running; client: Running | undefined }> {
     const prefault = phase === 'pull' ? 'sequential' : 'off'
-    const args = ['--socket', bench.path('client'), '--source', url, '--prefault', prefault]
+    // Settings of an address are no part of the path that is cleared away.
+    const dialled = url.startsWith('rdma-sim:') ? `${url}?dilation=1` : url
+    const args = ['--socket', bench.path('client'), '--source', dialled, '--prefault', prefault]
     const attach = bench.faultlane('attach', ...args)
     if (phase === 'greeting') {
       // The source stands still: the destination has connected, or will, and waits for its welcome.

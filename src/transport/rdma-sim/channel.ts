@@ -91,7 +91,7 @@ export class RdmaSimChannel implements Channel {
     this.readPagesMax = slotBytes / info.pageSize
     this.creditsMax = slots
     this.dilation = dilation
-    this.#line = new SourceLine(url, lane, greeted.socket)
+    this.#line = new SourceLine(url, lane, greeted)
     this.#imageFd = imageFd
     this.#imageBytes = bytes
     this.#workId = new Int32Array(slots)

@@ -41,6 +41,9 @@ export interface Greeted {
   /** Runs of data in 4 KiB pages, whatever the page size of the session. */
   readonly extents: Uint32Array | null
   readonly socket: number
+  /** The source's socket file, and which one it was. */
+  readonly path: string
+  readonly listener: string | undefined
   readonly imageFd: number
   /** What the transport adds, in its order. */
   readonly extraFds: readonly number[]
@@ -70,7 +73,7 @@ export function greet(
     }
     const welcome = new NativeBuffer(WELCOME_BYTES)
     receiveWelcome(url, socket, welcome, fds, deadline)
-    return readWelcome(protocol, url, pageBytes, welcome, fds, socket)
+    return { ...readWelcome(protocol, url, pageBytes, welcome, fds, socket), path, listener }
   } catch (error) {
     libc().close(socket)
     for (const fd of fds) libc().close(fd)
@@ -131,7 +134,7 @@ function readWelcome(
   welcome: NativeBuffer,
   fds: readonly number[],
   socket: number,
-): Greeted {
+): Omit<Greeted, 'path' | 'listener'> {
   const word = (index: number) => welcome.u32[index] as number
   if (word(WELCOME.MAGIC) !== protocol.welcomeMagic) {
     const first = [...welcome.u8.subarray(0, 8)].map((b) => b.toString(16).padStart(2, '0')).join(' ')

@@ -3,8 +3,9 @@ import { FaultlaneError } from '../../errors.ts'
 import { ERRNO, errnoName, MSG } from '../../native/abi.ts'
 import { NativeBuffer } from '../../native/buffer.ts'
 import { type Libc, libc } from '../../native/libc.ts'
-import { identityOf, removeDeadSocket } from '../../native/unix-socket.ts'
+import { removeDeadSocket } from '../../native/unix-socket.ts'
 import type { Lane } from '../transport.ts'
+import type { Greeted } from './greet.ts'
 
 export class SourceLine {
   /** −1 once closed. */
@@ -16,13 +17,13 @@ export class SourceLine {
   readonly #path: string
   readonly #listener: string | undefined
 
-  /** Takes the socket over. */
-  constructor(url: string, lane: Lane, socket: number) {
+  /** Takes the greeted socket over. */
+  constructor(url: string, lane: Lane, greeted: Greeted) {
     this.#url = url
     this.#lane = lane
-    this.fd = socket
-    this.#path = url.slice(url.indexOf(':') + 1)
-    this.#listener = identityOf(this.#path)
+    this.fd = greeted.socket
+    this.#path = greeted.path
+    this.#listener = greeted.listener
   }
 
   /** What to throw when the source has gone, or talks where it should be silent. */

@@ -73,7 +73,7 @@ export class ShmChannel implements Channel {
     this.info = greeted.info
     this.readPagesMax = readPagesMax
     this.creditsMax = lane === 'demand' ? DEMAND_CREDITS : PREFAULT_CREDITS
-    this.#line = new SourceLine(url, lane, greeted.socket)
+    this.#line = new SourceLine(url, lane, greeted)
     this.#pages = pages
     this.#workId = new Int32Array(this.creditsMax)
     this.#nextPage = new Uint32Array(this.creditsMax)
