@@ -22,6 +22,7 @@ import { settleThread } from './affinity.ts'
 import type { AttachPlan } from './plans.ts'
 import { runAgent } from './run-agent.ts'
 import { runWorker } from './run-worker.ts'
+import { ifAllowed } from './scratch-road.ts'
 import { loadTransport } from './transports.ts'
 import { makeWait } from './wait.ts'
 import { warmUpDemand } from './warm-up-demand.ts'
@@ -76,7 +77,7 @@ await runWorker(async (tell) => {
   const doorbell = board.demandBell({ signal: () => bell.signal(), sleep: (ms) => agent.park(ms) })
   settleThread(plan.affinity)
   scheduleThread(0, DEMAND_SLICE_NS)
-  warmUpDemand(clock, plan.wait)
+  ifAllowed(() => warmUpDemand(clock, plan.wait))
   const agent = new DemandAgent({
     listener: new UnixListener(plan.socketPath),
     table,

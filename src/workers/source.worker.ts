@@ -6,23 +6,25 @@ import { scheduleThread } from '../native/sched.ts'
 import { settleThread } from './affinity.ts'
 import type { ServePlan } from './plans.ts'
 import { runWorker } from './run-worker.ts'
+import { ifAllowed } from './scratch-road.ts'
 import { runSource } from './source-loop.ts'
-import { loadSourceTransport } from './transports.ts'
+import { loadSourceTransport, schemeOf } from './transports.ts'
 import { warmUpSource } from './warm-up-source.ts'
 
 await runWorker(async (tell) => {
   const plan = workerData as ServePlan
   const transport = await loadSourceTransport(plan.url)
+  // What can be refused is asked before there is a socket to leave behind.
+  // An emulated link stands for another machine, and keeps time by spinning.
+  settleThread(plan.link !== undefined && plan.affinity === 'auto' ? 'off' : plan.affinity)
+  scheduleThread(0, DEMAND_SLICE_NS)
+  if (schemeOf(plan.url) === 'tcp') ifAllowed(() => warmUpSource(plan.wait))
   const bell = new EventFd(plan.bellFd)
   const source = transport.listen(plan.url, plan.image, {
     wakeFd: bell.fd,
     ...(plan.link === undefined ? {} : { link: plan.link, linkLateness: plan.linkLateness }),
     onRefused: (reason) => tell({ kind: 'refused-peer', reason }),
   })
-  // An emulated link stands for another machine, and keeps time by spinning.
-  settleThread(plan.link !== undefined && plan.affinity === 'auto' ? 'off' : plan.affinity)
-  scheduleThread(0, DEMAND_SLICE_NS)
-  warmUpSource(plan.wait)
   tell({ kind: 'ready', url: source.url })
   runSource(source, plan.bell, bell, plan.wait, () => false)
   source.close()

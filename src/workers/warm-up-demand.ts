@@ -4,7 +4,6 @@
  * first fault must not. Nothing crosses the real channel.
  */
 import type { Clock } from '../clock.ts'
-import { FaultlaneError } from '../errors.ts'
 import { encodeHandshake } from '../fault/handshake-parse.ts'
 import { rehearseHandshake } from '../fault/rehearsal.ts'
 import { UffdFaults } from '../fault/uffd-faults.ts'
@@ -42,7 +41,6 @@ const TURNS_PER_RUN = 20
 const TURNS_MAX = 4 * PAGES * TURNS_PER_FAULT
 
 export function warmUpDemand(clock: Clock, wait: WaitMode): void {
-  if (!canMakeUserfaultfd()) return // Its clients bring their own; here there is nothing to rehearse with.
   rehearseHandshake(10)
   const road = new ScratchRoad()
   const bytes = PAGES * PAGE_BYTES
@@ -176,14 +174,4 @@ class PairListener implements ClientListener {
   }
 
   close(): void {}
-}
-
-function canMakeUserfaultfd(): boolean {
-  try {
-    libc().close(openUserfaultfd(0).fd)
-    return true
-  } catch (error) {
-    if (error instanceof FaultlaneError && error.code === 'NO_USERFAULTFD') return false
-    throw error
-  }
 }

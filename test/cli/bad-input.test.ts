@@ -1,6 +1,14 @@
 /** What a user or a stranger can get wrong before a client is there: said in one line, with the exit code. */
 import { once } from 'node:events'
-import { chmodSync, mkdirSync, readFileSync, statSync, truncateSync, writeFileSync } from 'node:fs'
+import {
+  chmodSync,
+  existsSync,
+  mkdirSync,
+  readFileSync,
+  statSync,
+  truncateSync,
+  writeFileSync,
+} from 'node:fs'
 import { createServer as createHttpServer } from 'node:http'
 import { type AddressInfo, connect, createServer, type Server } from 'node:net'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
@@ -89,6 +97,14 @@ describe('usage, exit 2', () => {
     const [code, said] = await refusal([command, ...args])
     expect(said).toMatch(message)
     expect(code).toBe(2)
+  })
+
+  it('leaves no socket behind when the processor is refused', async () => {
+    const [code] = await refusal([
+      'serve',
+      ...['--synthetic', '1MiB', '--listen', `shm:${bench.path('source')}`, '--affinity', '9999'],
+    ])
+    expect([code, existsSync(bench.path('source'))]).toEqual([2, false])
   })
 
   it('says its version, exit 0', async () => {
