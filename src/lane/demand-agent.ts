@@ -151,7 +151,10 @@ export class DemandAgent {
 
   doWork(): number {
     const session = this.#session
-    if (!session) return this.#takeClient() + this.#lookAtSource()
+    if (!session) {
+      const work = this.#takeClient()
+      return this.#session ? work : work + this.#lookAtSource()
+    }
     if (session.end) return this.#letGo(session)
     if ((++this.#turn & (TURNS_PER_LOOK - 1)) === 0) {
       this.#wait(0)
@@ -197,20 +200,23 @@ export class DemandAgent {
       if (!this.#isChannelBroken && this.#channel.armForPark()) ms = 0
       if (sharedPrefault && !sharedPrefault.isDrained && lane.pending === 0) ms = 0
     }
-    this.#wait(ms)
+    // A source that does not answer is no reason to keep a client's arrival from anybody.
+    if (this.#wait(ms) === 0 && ms > 0) this.#tell()
   }
 
-  #wait(timeoutMs: number): void {
+  /** How many descriptors have something to say. */
+  #wait(timeoutMs: number): number {
     // Without a client nobody would take what the channel announces, and poll(2) would announce it for ever.
     if (this.#session && !this.#isChannelBroken)
       this.#poll.set(SLOT_CHANNEL, this.#channel.pollFd, this.#channel.pollEvents)
     const ready = this.#poll.wait(timeoutMs)
     if (ready > 0 && this.#poll.revents(SLOT_BELL) !== 0) this.#parts.bell.drain()
     if (this.#poll.revents(SLOT_SOCKET) !== 0) this.#lookAtSocket = true
-    if (timeoutMs === 0) return
+    if (timeoutMs === 0) return ready
     this.#lookAtFaults = this.#poll.revents(SLOT_FAULTS) !== 0
     this.#lookAtChannel = this.#poll.revents(SLOT_CHANNEL) !== 0 || this.#channel.pollFd === -1
     if (this.#lookAtChannel && this.#parts.lane.readsInFlight === 0 && this.#session) this.#checkIdleChannel()
+    return ready
   }
 
   /** The channel became readable with nothing asked for: the source has closed it. */
