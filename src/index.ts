@@ -21,10 +21,10 @@ export { type ServeOptions, type Serving, serve } from './daemon/serve.ts'
 export { type Failure, FaultlaneError } from './errors.ts'
 export type { LazyMemory } from './fault/lazy-memory.ts'
 export type { AgentEvent, LossPolicy } from './lane/demand-agent.ts'
-export type { SessionEnd, SessionReport } from './lane/session-report.ts'
+export type { SessionEnd, SessionReport, WaitFigures } from './lane/session-report.ts'
 export { NativeBuffer } from './native/buffer.ts'
 export type { SchedulingName } from './prefault/schedulings.ts'
-export { type AttachReport, attachReport, type ReportContext } from './report/attach-report.ts'
+export { type AttachReport, attachReport, type ReportContext, type WaitsUs } from './report/attach-report.ts'
 export type { LatencySnapshot } from './ring/latency-snapshot.ts'
 export {
   type Channel,

@@ -38,7 +38,7 @@ export const DEMANDS = {
   heavy32: { name: 'heavy32', about: 'closed loop, 32 threads', mode: 'closed', threads: 32, meanGapNs: 0 },
   walk: {
     name: 'walk',
-    about: 'one thread, given pages in their order',
+    about: 'closed loop, 1 thread, pages in a given order, else all in address order',
     mode: 'walk',
     threads: 1,
     meanGapNs: 0,
@@ -64,8 +64,11 @@ export class FaultingClient {
   #client: FaultClient | undefined
   #failed: Error | undefined
 
-  /** Starts the threads; they touch nothing before handOver() and setPhase(). */
-  constructor(bytes: number, demand: Demand, seed: number, pages: Uint32Array = new Uint32Array(0)) {
+  /**
+   * Starts the threads; they touch nothing before handOver() and setPhase().
+   * @param pages of a walk; default: all, in address order
+   */
+  constructor(bytes: number, demand: Demand, seed: number, pages = pagesOfWalk(demand, bytes)) {
     this.#bytes = bytes
     for (let thread = 0; thread < demand.threads; thread++) {
       const plan: ToucherPlan = {
@@ -134,6 +137,11 @@ export class FaultingClient {
     this.setPhase(PHASE.STOP)
     this.#client?.letGo()
   }
+}
+
+function pagesOfWalk(demand: Demand, bytes: number): Uint32Array {
+  const count = demand.mode === 'walk' ? bytes / PAGE_BYTES : 0
+  return Uint32Array.from({ length: count }, (_, page) => page)
 }
 
 /** Bytes of memory that this process has: what has been placed in a client's memory shows here at once. */

@@ -4,6 +4,7 @@
  */
 import { setTimeout as delay } from 'node:timers/promises'
 import { PHASE } from '../fault/toucher.ts'
+import type { WaitsUs } from '../report/attach-report.ts'
 import type { LatencySnapshot } from '../ring/latency-snapshot.ts'
 import { cpuNsOf } from './daemons.ts'
 import { residentBytes } from './faulting-client.ts'
@@ -28,6 +29,8 @@ export interface CellSample {
   readonly hedged: number
   /** Faults on a page that prefault had in flight. */
   readonly promoted: number
+  /** How long those whose page came waited for it, as the handler sees it, over the whole session. */
+  readonly promotedUs: WaitsUs
   /** Processors that others kept busy meanwhile. */
   readonly foreignCores: number
 }
@@ -100,6 +103,7 @@ async function measure(
     duplicate: pages.duplicate,
     hedged: pages.hedged,
     promoted: report.promoted,
+    promotedUs: report.promoted_us,
     foreignCores: Math.max(0, foreignNs / 1e6 / windowMs),
   }
 }

@@ -24,6 +24,47 @@ const HEADER = [
   'others’ CPU',
 ]
 
+const PROMOTED_HEADER = [
+  'link',
+  'scheduling',
+  'demand',
+  'in flight',
+  'p50 µs',
+  'p99',
+  'max',
+  'bound',
+  'p99÷bound',
+]
+
+/** Faults that met their page in flight; empty when none did. */
+export function promotedTable(result: IsolationResult): string {
+  const rows = result.figures.flatMap((f) =>
+    f.promotedP99Us === null
+      ? []
+      : [
+          [
+            f.link,
+            f.scheduling,
+            f.demand,
+            String(f.promotedWaits),
+            figure(f.promotedP50Us),
+            figure(f.promotedP99Us),
+            figure(f.promotedMaxUs),
+            figure(f.promotedBoundUs),
+            figure(f.promotedBoundUs === null ? null : f.promotedP99Us / f.promotedBoundUs, 2),
+          ],
+        ],
+  )
+  if (rows.length === 0) return ''
+  return [
+    formatTable(PROMOTED_HEADER, rows, 3),
+    '',
+    'in flight: faults on a page that prefault had asked for already, which wait for that read; p50, p99: medians over the runs, max: the worst.',
+    'bound, for S2: one quantum of bulk at the link’s rate (loopback: the rate of prefault alone), and the median of the same demand with prefault off.',
+    '',
+  ].join('\n')
+}
+
 export function isolationTable(result: IsolationResult): string {
   const rows = result.figures.map((f: CellFigures) => [
     f.link,
@@ -43,17 +84,20 @@ export function isolationTable(result: IsolationResult): string {
     String(f.samples),
     figure(f.foreignCores, 2),
   ])
+  const promoted = promotedTable(result)
   const links = result.links.map(
     (link) => `${link.name}: ${link.about}; image ${link.imageBytes / 2 ** 20} MiB`,
   )
   return [
     formatTable(HEADER, rows, 3),
     '',
+    ...(promoted === '' ? [] : [promoted]),
     ...links,
     'p50 to p99.9, MB/s, CPU: medians over the runs; max, sent÷unique: the worst; samples: faults in all runs.',
     'p50÷idle: the same demand with prefault off, in the same rounds. ÷alone: the same prefault with nobody touching.',
     'nbd: not faults but 4 KiB reads by nbdsh (libnbd), beside nbdcopy pulling with 4 × 64 KiB in flight on a second connection.',
     'others’ CPU: processors that other programs kept busy meanwhile; above 0.1 the tails are theirs as much as ours.',
+    'walk: one thread in address order, at whose heels prefault works: what it waits for counts as demand, though prefault brings most of it.',
     'A latency counts from the intended start; a touch that found its page there is no sample.',
   ].join('\n')
 }

@@ -2,6 +2,7 @@
  * `bench isolation`: every chosen link × scheduling × demand, the runs interleaved, each with its own baseline (the
  * same with prefault off) and its own idle prefault (the same with nobody touching) in the same round.
  */
+import { BULK_QUANTUM_BYTES } from '../config.ts'
 import { LatencySnapshot } from '../ring/latency-snapshot.ts'
 import type { Self } from './daemons.ts'
 import { DEMANDS, type DemandName } from './faulting-client.ts'
@@ -47,7 +48,15 @@ export interface CellFigures {
   readonly sentPerUnique: number
   readonly duplicate: number
   readonly hedged: number
+  /** Faults on a page that prefault had in flight. */
   readonly promoted: number
+  /** Of these, whose page came, and how long they waited: medians over the runs that had any, and the worst. */
+  readonly promotedWaits: number
+  readonly promotedP50Us: number | null
+  readonly promotedP99Us: number | null
+  readonly promotedMaxUs: number | null
+  /** What promotedP99Us is held to: see promotedBoundUs(); null where nobody faults, or the rate is not known. */
+  readonly promotedBoundUs: number | null
   readonly samples: number
   readonly hits: number
   readonly windowMs: number
@@ -142,6 +151,16 @@ async function oneRound(
   }
 }
 
+/**
+ * How long a fault may wait for a page that is in flight: one quantum at the link's rate and one idle round trip.
+ * `idleP50Us`: the median stall of the same demand with prefault off. Where the link is not what limits
+ * (`bytesPerSecond` 0), its rate is what prefault alone moved over it.
+ */
+export function promotedBoundUs(bytesPerSecond: number, aloneMBps: number, idleP50Us: number): number | null {
+  const bytesPerUs = bytesPerSecond > 0 ? bytesPerSecond / 1e6 : aloneMBps
+  return bytesPerUs > 0 && idleP50Us > 0 ? BULK_QUANTUM_BYTES / bytesPerUs + idleP50Us : null
+}
+
 const keyOf = (spec: LinkSpec, cell: Cell) => `${spec.name}|${cell.scheduling}|${cell.demand}`
 
 export function median(values: readonly number[]): number {
@@ -165,6 +184,9 @@ function figuresOf(spec: LinkSpec, cell: Cell, samples: Map<string, CellSample[]
     own.reduce((total, sample) => total + value(sample), 0)
   const ratio = (percentile: number) =>
     isIdle || cell.demand === 'none' || idle.length === 0 ? null : us(own, percentile) / us(idle, percentile)
+  const waited = own.filter((sample) => sample.promotedUs.count > 0)
+  const waitUs = (value: (sample: CellSample) => number) => (waited.length === 0 ? null : of(waited, value))
+  const aloneMBps = of(alone, (sample) => sample.prefaultMBps)
   const prefaultMBps = of(own, (sample) => sample.prefaultMBps)
   const demandMBps = of(own, (sample) => sample.demandMBps)
   return {
@@ -179,8 +201,7 @@ function figuresOf(spec: LinkSpec, cell: Cell, samples: Map<string, CellSample[]
     p50Ratio: ratio(50),
     p99Ratio: ratio(99),
     prefaultMBps,
-    prefaultShare:
-      isIdle || alone.length === 0 ? null : prefaultMBps / of(alone, (sample) => sample.prefaultMBps),
+    prefaultShare: isIdle || alone.length === 0 ? null : prefaultMBps / aloneMBps,
     linkShare: spec.bytesPerSecond === 0 ? null : ((prefaultMBps + demandMBps) * 1e6) / spec.bytesPerSecond,
     demandMBps,
     cpuSecondsPerGB: of(own, (sample) => sample.cpuSecondsPerGB),
@@ -188,6 +209,11 @@ function figuresOf(spec: LinkSpec, cell: Cell, samples: Map<string, CellSample[]
     duplicate: sum((sample) => sample.duplicate),
     hedged: sum((sample) => sample.hedged),
     promoted: sum((sample) => sample.promoted),
+    promotedWaits: sum((sample) => sample.promotedUs.count),
+    promotedP50Us: waitUs((sample) => sample.promotedUs.p50),
+    promotedP99Us: waitUs((sample) => sample.promotedUs.p99),
+    promotedMaxUs: waited.length === 0 ? null : Math.max(...waited.map((sample) => sample.promotedUs.max)),
+    promotedBoundUs: isIdle ? null : promotedBoundUs(spec.bytesPerSecond, aloneMBps, us(idle, 50)),
     samples: sum((sample) => sample.faults),
     hits: sum((sample) => sample.hits),
     windowMs: of(own, (sample) => sample.windowMs),

@@ -144,6 +144,7 @@ async function read(
     duplicate: 0,
     hedged: 0,
     promoted: 0,
+    promotedUs: { count: 0, p50: 0, p90: 0, p99: 0, p999: 0, max: 0 },
     foreignCores: 0,
   }
 }

@@ -3,7 +3,7 @@ import { attach } from '../daemon/attach.ts'
 import type { FaultlaneError } from '../errors.ts'
 import type { AgentEvent, LossPolicy } from '../lane/demand-agent.ts'
 import { SCHEDULING_NAMES, SCHEDULINGS, type SchedulingName } from '../prefault/schedulings.ts'
-import { attachReport } from '../report/attach-report.ts'
+import { attachReport, type WaitsUs } from '../report/attach-report.ts'
 import type { Affinity } from '../workers/affinity.ts'
 import { schemeOf } from '../workers/transports.ts'
 import { WAIT_MODES, type WaitMode } from '../workers/wait.ts'
@@ -71,6 +71,11 @@ export function addAttach(program: Command): void {
     .action(run)
 }
 
+/** Nothing where no fault met a page in flight. */
+function promotedText({ count, p99 }: WaitsUs): string {
+  return count === 0 ? '' : `${count} waited for prefault, p99 ${p99} µs; `
+}
+
 async function run(flags: Flags): Promise<void> {
   let failed = false
   const written: Promise<boolean>[] = []
@@ -103,10 +108,10 @@ async function run(flags: Flags): Promise<void> {
         break
       case 'ended': {
         const report = attachReport(event.report, context)
-        const { pages, demand_us: us } = report
+        const { pages, demand_us: us, promoted_us: promoted } = report
         say(
           `client ended (${report.end}): ${pages.demanded} demanded, ${pages.prefaulted} prefaulted, ${pages.zero} zero of ${pages.total} pages; ` +
-            `demand p50 ${us.p50} µs, p99 ${us.p99} µs; ${formatSize(report.bytes_received)} in ${report.elapsed_ms} ms`,
+            `demand p50 ${us.p50} µs, p99 ${us.p99} µs; ${promotedText(promoted)}${formatSize(report.bytes_received)} in ${report.elapsed_ms} ms`,
         )
         if (event.report.end === 'source-lost') failed = true
         if (flags.json !== undefined) written.push(writeJson(flags.json, report))

@@ -104,6 +104,7 @@ export async function attach(options: AttachOptions): Promise<Attachment> {
     demandCounters: Counters.allocate(DEMAND_COUNTERS.length),
     prefaultCounters: Counters.allocate(PREFAULT_COUNTERS.length),
     stalls: LatencyHistogram.allocate(),
+    promotedWaits: LatencyHistogram.allocate(),
     demandBellFd: demandEvent.fd,
     prefaultBellFd: prefaultEvent.fd,
   }

@@ -98,6 +98,7 @@ export async function openLazyMemory(options: LazyOptions): Promise<OpenLazyMemo
     demandCounters: Counters.allocate(DEMAND_COUNTERS.length),
     prefaultCounters: Counters.allocate(PREFAULT_COUNTERS.length),
     stalls: LatencyHistogram.allocate(),
+    promotedWaits: LatencyHistogram.allocate(),
     demandBellFd: demandEvent.fd,
     prefaultBellFd: prefaultEvent.fd,
   }

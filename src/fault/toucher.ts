@@ -96,10 +96,12 @@ export class Toucher {
 
   #walk(): void {
     const pages = this.#plan.pages
-    for (let i = 0; i < pages.length && this.#phase() !== PHASE.STOP; i++) {
+    for (let i = 0; i < pages.length; i++) {
+      const phase = this.#phase()
+      if (phase === PHASE.STOP) return
       const startNs = this.#clock.nowNs()
       this.#touch(pages[i] as number)
-      this.#record(startNs, startNs, true)
+      this.#record(startNs, startNs, phase === PHASE.MEASURE)
     }
   }
 

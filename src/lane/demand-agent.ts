@@ -17,12 +17,13 @@ import { PollSet } from '../native/poll-set.ts'
 import type { Counters } from '../ring/counters.ts'
 import type { Doorbell } from '../ring/doorbell.ts'
 import type { LatencyHistogram } from '../ring/histogram.ts'
+import type { LatencySnapshot } from '../ring/latency-snapshot.ts'
 import type { Channel } from '../transport/transport.ts'
 import type { Board } from './board.ts'
 import { PHASE } from './board.ts'
 import type { DemandLane } from './demand-lane.ts'
 import type { PrefaultLane } from './prefault-lane.ts'
-import type { SessionEnd, SessionReport } from './session-report.ts'
+import { type SessionEnd, type SessionReport, waitFigures } from './session-report.ts'
 import type { DemandCounter, PrefaultCounter } from './stats.ts'
 
 const SLOT_BELL = 0
@@ -80,6 +81,7 @@ export interface DemandAgentParts {
   readonly counters: Counters<DemandCounter>
   readonly prefaultCounters: Counters<PrefaultCounter>
   readonly stalls: LatencyHistogram
+  readonly promotedWaits: LatencyHistogram
   readonly notify: (event: AgentEvent) => void
 }
 
@@ -97,7 +99,8 @@ interface Session {
 interface Counts {
   readonly demand: Record<DemandCounter, number>
   readonly prefault: Record<PrefaultCounter, number>
-  readonly stalls: ReturnType<LatencyHistogram['snapshot']>
+  readonly stalls: LatencySnapshot
+  readonly promotedWaits: LatencySnapshot
 }
 
 export class DemandAgent {
@@ -381,7 +384,6 @@ export class DemandAgent {
       ) as Record<Name, number>
     const before = this.#countsBefore
     const now = this.#counts()
-    const stalls = now.stalls.since(before.stalls)
     return {
       end,
       elapsedMs: (this.#parts.clock.nowNs() - session.startedNs) / 1e6,
@@ -392,23 +394,18 @@ export class DemandAgent {
       removedRaced: session.faults.racedRemovals,
       demand: since(now.demand, before.demand),
       prefault: since(now.prefault, before.prefault),
-      stallNs: {
-        count: stalls.count,
-        p50: stalls.percentileNs(50),
-        p90: stalls.percentileNs(90),
-        p99: stalls.percentileNs(99),
-        p999: stalls.percentileNs(99.9),
-        max: stalls.maxNs,
-      },
+      stallNs: waitFigures(now.stalls.since(before.stalls)),
+      promotedNs: waitFigures(now.promotedWaits.since(before.promotedWaits)),
     }
   }
 
   #counts(): Counts {
-    const { counters, prefaultCounters, stalls } = this.#parts
+    const { counters, prefaultCounters, stalls, promotedWaits } = this.#parts
     return {
       demand: counters.snapshot(),
       prefault: prefaultCounters.snapshot(),
       stalls: stalls.snapshot(),
+      promotedWaits: promotedWaits.snapshot(),
     }
   }
 

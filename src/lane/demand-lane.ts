@@ -33,6 +33,8 @@ export interface DemandLaneParts {
   readonly hints: RingProducer
   readonly counters: Counters<DemandCounter>
   readonly stalls: LatencyHistogram
+  /** Of these, the waits for a page that prefault had in flight and that came. */
+  readonly promotedWaits: LatencyHistogram
   readonly clock: Clock
   /** Called when the last pending demand has been answered: the prefault lane may sleep on that. */
   readonly onQuiet?: () => void
@@ -46,6 +48,7 @@ export class DemandLane implements CompletionSink, FaultSink {
   readonly #hints: RingProducer
   readonly #counters: Counters<DemandCounter>
   readonly #stalls: LatencyHistogram
+  readonly #promotedWaits: LatencyHistogram
   readonly #clock: Clock
   readonly #onQuiet: (() => void) | undefined
   readonly #count: Record<DemandCounter, number>
@@ -74,6 +77,7 @@ export class DemandLane implements CompletionSink, FaultSink {
     this.#hints = parts.hints
     this.#counters = parts.counters
     this.#stalls = parts.stalls
+    this.#promotedWaits = parts.promotedWaits
     this.#clock = parts.clock
     this.#onQuiet = parts.onQuiet
     const names = parts.counters.names
@@ -97,6 +101,7 @@ export class DemandLane implements CompletionSink, FaultSink {
   }
 
   end(): void {
+    if (this.#promoted.count > 0) this.#checkPromoted() // Who came after the last turn has waited, too.
     this.#faults = undefined
     this.#placer = undefined
     this.#backlog.clear()
@@ -355,8 +360,10 @@ export class DemandLane implements CompletionSink, FaultSink {
         else this.#promoted.add(page, startNs)
         done++
       } else {
+        const waitNs = this.#clock.nowNs() - startNs
         if (state === PAGE.REMOVED) this.#placeZero(page)
-        this.#stalls.record(this.#clock.nowNs() - startNs)
+        else this.#promotedWaits.record(waitNs)
+        this.#stalls.record(waitNs)
         done++
       }
     }

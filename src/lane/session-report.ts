@@ -1,4 +1,5 @@
 /** What one client's session came to: plain numbers, made by the demand agent when both lanes have let go. */
+import type { LatencySnapshot } from '../ring/latency-snapshot.ts'
 import type { DemandCounter, PrefaultCounter } from './stats.ts'
 
 export type SessionEnd =
@@ -25,5 +26,28 @@ export interface SessionReport {
   readonly demand: Record<DemandCounter, number>
   readonly prefault: Record<PrefaultCounter, number>
   /** Stalls as the demand agent sees them, from reading the fault to the page being placed, nanoseconds. */
-  readonly stallNs: { count: number; p50: number; p90: number; p99: number; p999: number; max: number }
+  readonly stallNs: WaitFigures
+  /** Of these, the waits for a page that prefault had in flight already and that came. */
+  readonly promotedNs: WaitFigures
+}
+
+/** Durations in nanoseconds; the maximum is that of all sessions of the agent. */
+export interface WaitFigures {
+  readonly count: number
+  readonly p50: number
+  readonly p90: number
+  readonly p99: number
+  readonly p999: number
+  readonly max: number
+}
+
+export function waitFigures(waits: LatencySnapshot): WaitFigures {
+  return {
+    count: waits.count,
+    p50: waits.percentileNs(50),
+    p90: waits.percentileNs(90),
+    p99: waits.percentileNs(99),
+    p999: waits.percentileNs(99.9),
+    max: waits.maxNs,
+  }
 }

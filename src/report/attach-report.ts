@@ -1,5 +1,5 @@
 /** What `attach --json` writes: the figures of one client's session in the field's words. */
-import type { SessionEnd, SessionReport } from '../lane/session-report.ts'
+import type { SessionEnd, SessionReport, WaitFigures } from '../lane/session-report.ts'
 
 export interface AttachReport {
   readonly end: SessionEnd
@@ -21,14 +21,7 @@ export interface AttachReport {
   /** Page bytes over all channels, without headers. */
   readonly bytes_received: number
   /** From reading the fault to the page being placed, microseconds. */
-  readonly demand_us: {
-    readonly count: number
-    readonly p50: number
-    readonly p90: number
-    readonly p99: number
-    readonly p999: number
-    readonly max: number
-  }
+  readonly demand_us: WaitsUs
   readonly prefault: {
     /** There before anybody asked. Touches of a present page cannot be seen, so this is an upper bound. */
     readonly useful: number
@@ -37,6 +30,8 @@ export interface AttachReport {
     readonly mb_per_s: number
   }
   readonly promoted: number
+  /** Of `demand_us`, the faults that were promoted and whose page came: from reading the fault to its page being seen. */
+  readonly promoted_us: WaitsUs
   readonly spurious: number
   readonly errors: number
   /** Removals whose pages may have got snapshot bytes after all (see ARCHITECTURE.md); 0 has always been seen. */
@@ -46,6 +41,16 @@ export interface AttachReport {
   readonly wait: string
   readonly scheduling: string
   readonly node: string
+}
+
+/** Durations in microseconds. */
+export interface WaitsUs {
+  readonly count: number
+  readonly p50: number
+  readonly p90: number
+  readonly p99: number
+  readonly p999: number
+  readonly max: number
 }
 
 export interface ReportContext {
@@ -58,8 +63,7 @@ export interface ReportContext {
 const round = (value: number, digits: number) => Number(value.toFixed(digits))
 
 export function attachReport(report: SessionReport, context: ReportContext): AttachReport {
-  const { demand, prefault, stallNs } = report
-  const us = (ns: number) => round(ns / 1000, 1)
+  const { demand, prefault } = report
   const activeUs = prefault.activeUs
   return {
     end: report.end,
@@ -74,24 +78,23 @@ export function attachReport(report: SessionReport, context: ReportContext): Att
       remaining: report.pagesRemaining,
     },
     bytes_received: demand.bytesReceived + prefault.bytesReceived,
-    demand_us: {
-      count: stallNs.count,
-      p50: us(stallNs.p50),
-      p90: us(stallNs.p90),
-      p99: us(stallNs.p99),
-      p999: us(stallNs.p999),
-      max: us(stallNs.max),
-    },
+    demand_us: waitsUs(report.stallNs),
     prefault: {
       useful: prefault.prefaulted - prefault.late,
       late: prefault.late,
       mb_per_s: activeUs > 0 ? round((prefault.prefaulted * report.pageBytes) / activeUs, 1) : 0,
     },
     promoted: demand.promoted,
+    promoted_us: waitsUs(report.promotedNs),
     spurious: demand.spurious,
     errors: demand.errors + prefault.errors,
     removed_raced: report.removedRaced,
     elapsed_ms: round(report.elapsedMs, 1),
     ...context,
   }
+}
+
+function waitsUs({ count, p50, p90, p99, p999, max }: WaitFigures): WaitsUs {
+  const us = (ns: number) => round(ns / 1000, 1)
+  return { count, p50: us(p50), p90: us(p90), p99: us(p99), p999: us(p999), max: us(max) }
 }

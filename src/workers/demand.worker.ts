@@ -50,6 +50,7 @@ await runWorker(async (tell) => {
   const counters = new Counters(DEMAND_COUNTERS, plan.demandCounters)
   const prefaultCounters = new Counters(PREFAULT_COUNTERS, plan.prefaultCounters)
   const stalls = new LatencyHistogram(plan.stalls)
+  const promotedWaits = new LatencyHistogram(plan.promotedWaits)
   const prefaultEvent = new EventFd(plan.prefaultBellFd)
   const prefaultBell = board.prefaultBell({ signal: () => prefaultEvent.signal(), sleep: () => {} })
   const lane = new DemandLane(channel, {
@@ -58,6 +59,7 @@ await runWorker(async (tell) => {
     hints: new RingProducer(plan.board.hints),
     counters,
     stalls,
+    promotedWaits,
     clock,
   })
   const sharedPrefault = shared
@@ -96,6 +98,7 @@ await runWorker(async (tell) => {
     counters,
     prefaultCounters,
     stalls,
+    promotedWaits,
     notify: (event) => tell({ kind: 'agent', event }),
   })
   tell({ kind: 'ready' })

@@ -34,6 +34,7 @@ await runWorker(async (tell) => {
     hints: new RingProducer(plan.board.hints),
     counters: new Counters(DEMAND_COUNTERS, plan.demandCounters),
     stalls: new LatencyHistogram(plan.stalls),
+    promotedWaits: new LatencyHistogram(plan.promotedWaits),
     clock,
     onQuiet: () => prefaultBell.wake(),
   })

@@ -31,6 +31,7 @@ export interface AttachPlan {
   readonly demandCounters: Int32Array<SharedArrayBuffer>
   readonly prefaultCounters: Int32Array<SharedArrayBuffer>
   readonly stalls: Int32Array<SharedArrayBuffer>
+  readonly promotedWaits: Int32Array<SharedArrayBuffer>
   /** eventfds of the two doorbells. */
   readonly demandBellFd: number
   readonly prefaultBellFd: number

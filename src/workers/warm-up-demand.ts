@@ -52,9 +52,11 @@ export function warmUpDemand(clock: Clock, wait: WaitMode): void {
   const table = PageTable.allocate(PAGES)
   const counters = new Counters(DEMAND_COUNTERS, Counters.allocate(DEMAND_COUNTERS.length))
   const stalls = new LatencyHistogram(LatencyHistogram.allocate())
+  const promotedWaits = new LatencyHistogram(LatencyHistogram.allocate())
   for (let i = 0; i < 10; i++) stalls.record(1e9) // Sums leave 31 bits within seconds.
   const hints = new RingProducer(board.memory.hints)
-  const lane = new DemandLane(road.channel, { table, board, hints, counters, stalls, clock })
+  const parts = { table, board, hints, counters, stalls, promotedWaits, clock }
+  const lane = new DemandLane(road.channel, parts)
   const bell = new EventFd()
   const prefaultBell = board.prefaultBell({ signal: () => bell.signal(), sleep: () => {} })
   const listener = new PairListener()
@@ -76,6 +78,7 @@ export function warmUpDemand(clock: Clock, wait: WaitMode): void {
     counters,
     prefaultCounters: new Counters(PREFAULT_COUNTERS, Counters.allocate(PREFAULT_COUNTERS.length)),
     stalls,
+    promotedWaits,
     notify: () => {},
   })
   const told = new RingConsumer(board.memory.hints)

@@ -16,13 +16,16 @@ const bench = (...args: string[]) =>
 
 describe.skipIf(!userfaultfdOrSkipLoudly())('the benches run at their smoke size', () => {
   it('isolation: demand beside prefault, every page sent once', { timeout: 60_000 }, () => {
-    const { cells } = bench('isolation', '--smoke', '--schedulings', 'S0,S2', '--demands', 'none,light')
+    const { cells } = bench('isolation', '--smoke', '--schedulings', 'S0,S2', '--demands', 'none,light,walk')
     expect(cells.map((c: { scheduling: string; demand: string }) => `${c.scheduling} ${c.demand}`)).toEqual([
       'S0 none',
       'S2 none',
       'off light',
       'S0 light',
       'S2 light',
+      'off walk',
+      'S0 walk',
+      'S2 walk',
     ])
     for (const cell of cells) {
       expect(cell.sentPerUnique).toBe(1)
@@ -30,7 +33,18 @@ describe.skipIf(!userfaultfdOrSkipLoudly())('the benches run at their smoke size
       expect(cell.samples > 0).toBe(cell.demand !== 'none')
       expect(cell.prefaultMBps > 0).toBe(cell.scheduling !== 'off')
       if (cell.demand !== 'none') expect(cell.p50Us).toBeGreaterThan(5)
+      // Who waits for what is in flight is told apart; none but them.
+      expect(cell.promotedWaits).toBe(cell.promoted)
+      expect(cell.promotedP99Us === null).toBe(cell.promoted === 0)
+      expect(cell.promotedBoundUs === null).toBe(cell.demand === 'none' || cell.scheduling === 'off')
+      if (cell.scheduling === 'off') expect(cell.promoted).toBe(0)
     }
+    // In address order a client runs into what prefault has in flight.
+    const walk = cells.find(
+      (c: { scheduling: string; demand: string }) => c.scheduling === 'S2' && c.demand === 'walk',
+    )
+    expect(walk.promotedP99Us).toBeGreaterThanOrEqual(walk.promotedP50Us)
+    expect(walk.promotedMaxUs).toBeGreaterThan(5)
   })
 
   it('sweep: with prefault off every touch goes to the network', { timeout: 60_000 }, () => {

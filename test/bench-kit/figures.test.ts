@@ -1,7 +1,8 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
-import { median } from '../../src/bench-kit/isolation.ts'
+import { type CellFigures, median, promotedBoundUs } from '../../src/bench-kit/isolation.ts'
 import { isolationPicture } from '../../src/bench-kit/isolation-picture.ts'
+import { promotedTable } from '../../src/bench-kit/isolation-table.ts'
 import { parseLinkSpec } from '../../src/bench-kit/link-spec.ts'
 import { imageBytesFor } from '../../src/bench-kit/links.ts'
 import { fitOf, pagesOf, type SweepCell } from '../../src/bench-kit/sweep.ts'
@@ -74,6 +75,27 @@ describe('pagesOf', () => {
 
 it('medians', () => {
   expect([median([]), median([3]), median([9, 1, 5]), median([4, 1, 3, 2])]).toEqual([0, 3, 5, 2.5])
+})
+
+describe('waits for what is in flight', () => {
+  it('are held to one quantum at the link’s rate and one idle round trip', () => {
+    expect(promotedBoundUs(125e6, 0, 61)).toBeCloseTo(524.288 + 61, 9)
+    expect(promotedBoundUs(0, 1024, 61), 'loopback: what prefault alone moved').toBeCloseTo(64 + 61, 9)
+    expect([promotedBoundUs(0, 0, 61), promotedBoundUs(125e6, 0, 0)]).toEqual([null, null])
+  })
+
+  it('are shown beside that, where there were any', () => {
+    const waits = { promotedWaits: 7, promotedP50Us: 100, promotedP99Us: 293, promotedMaxUs: 400 }
+    const cell = { link: 'netns', scheduling: 'S2', demand: 'walk', ...waits, promotedBoundUs: 586 }
+    const none = { ...cell, demand: 'light', promotedWaits: 0, promotedP99Us: null }
+    const figures = [none, cell] as unknown as CellFigures[]
+    const [, , ...rows] = promotedTable({ figures, links: [], latencies: new Map() }).split('\n')
+    expect(rows[0]!.split(/ +/)).toEqual(['netns', 'S2', 'walk', '7', '100', '293', '400', '586', '0.50'])
+    expect(rows[1]).toBe('')
+    expect(
+      promotedTable({ figures: [none as unknown as CellFigures], links: [], latencies: new Map() }),
+    ).toBe('')
+  })
 })
 
 describe('links', () => {

@@ -301,7 +301,11 @@ describe.skipIf(!userfaultfdOrSkipLoudly())('sessions', () => {
       const run = await attach(url, '--json', bench.path('out.json'))
       expect(await client().ended).toBe(0)
       expect(await run.ended).toBe(0)
-      expect(JSON.parse(readFileSync(bench.path('out.json'), 'utf8')).pages.total).toBe(2048)
+      const report = JSON.parse(readFileSync(bench.path('out.json'), 'utf8'))
+      expect(report.pages.total).toBe(2048)
+      // Every fault that met its page in flight is timed, and apart.
+      expect(report.promoted_us.count).toBe(report.promoted)
+      expect(report.demand_us.count).toBe(report.promoted + report.pages.demanded)
     })
   })
 })

@@ -48,6 +48,7 @@ class Lanes {
       hints: new RingProducer(this.#board.memory.hints),
       counters: this.counters,
       stalls: new LatencyHistogram(LatencyHistogram.allocate()),
+      promotedWaits: new LatencyHistogram(LatencyHistogram.allocate()),
       clock: monotonicClock,
       onQuiet: () => {},
     })

@@ -1,0 +1,125 @@
+import { type ChildProcess, spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { fileURLToPath } from 'node:url'
+import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import { LazyFaults, LazyPlacer } from '../../src/fault/lazy-faults.ts'
+import { allocateLazyMemory } from '../../src/fault/lazy-layout.ts'
+import { allocateBoard, Board } from '../../src/lane/board.ts'
+import { DemandLane } from '../../src/lane/demand-lane.ts'
+import { PrefaultLane } from '../../src/lane/prefault-lane.ts'
+import { waitFigures } from '../../src/lane/session-report.ts'
+import { DEMAND_COUNTERS, PREFAULT_COUNTERS } from '../../src/lane/stats.ts'
+import { PAGE, PageTable } from '../../src/memory/page-table.ts'
+import { SCHEDULINGS } from '../../src/prefault/schedulings.ts'
+import { SequentialPolicy } from '../../src/prefault/sequential.ts'
+import { Counters } from '../../src/ring/counters.ts'
+import { LatencyHistogram } from '../../src/ring/histogram.ts'
+import { RingConsumer, RingProducer } from '../../src/ring/spsc-ring.ts'
+import { transport } from '../../src/transport/tcp/index.ts'
+import type { Channel } from '../../src/transport/transport.ts'
+
+const PAGES = 64
+const PAGE_BYTES = 4096
+
+describe('a fault on a page that prefault has in flight', () => {
+  let source: ChildProcess
+  let channels: readonly [Channel, Channel]
+  let nowNs: number
+  let table: PageTable
+  let counters: Counters<(typeof DEMAND_COUNTERS)[number]>
+  let stalls: LatencyHistogram
+  let promotedWaits: LatencyHistogram
+  let demand: DemandLane
+  let prefault: PrefaultLane
+
+  beforeEach(async () => {
+    const program = fileURLToPath(new URL('../../dist/cli/main.js', import.meta.url))
+    const size = `${(PAGES * PAGE_BYTES) / 1024}KiB`
+    const args = ['serve', '--synthetic', size, '--listen', 'tcp://127.0.0.1:0']
+    source = spawn(process.execPath, [program, ...args], { stdio: ['ignore', 'inherit', 'pipe'] })
+    const [line] = await once(source.stderr!, 'data')
+    const url = /tcp:\S+/.exec(String(line))?.[0] as string
+    channels = [transport.open(url, 'demand'), transport.open(url, 'prefault')]
+    nowNs = 1e9
+    const clock = { nowNs: () => nowNs }
+    const lazy = allocateLazyMemory(PAGES * PAGE_BYTES, PAGE_BYTES)
+    const board = new Board(allocateBoard())
+    table = PageTable.allocate(PAGES)
+    table.reset(0, PAGES, PAGE.MISSING)
+    board.setRemaining(PAGES)
+    counters = new Counters(DEMAND_COUNTERS, Counters.allocate(DEMAND_COUNTERS.length))
+    stalls = new LatencyHistogram(LatencyHistogram.allocate())
+    promotedWaits = new LatencyHistogram(LatencyHistogram.allocate())
+    const hints = new RingProducer(board.memory.hints)
+    demand = new DemandLane(channels[0], { table, board, hints, counters, stalls, promotedWaits, clock })
+    demand.begin(new LazyFaults(lazy), new LazyPlacer(lazy))
+    prefault = new PrefaultLane(channels[1], {
+      table,
+      board,
+      hints: new RingConsumer(board.memory.hints),
+      policy: new SequentialPolicy(),
+      window: SCHEDULINGS.S1.window(),
+      counters: new Counters(PREFAULT_COUNTERS, Counters.allocate(PREFAULT_COUNTERS.length)),
+      clock,
+      readPagesMax: 16,
+      onPromotedDone: () => {},
+    })
+    prefault.begin(new LazyPlacer(lazy))
+  })
+  afterEach(async () => {
+    for (const channel of channels) channel.close()
+    source.kill('SIGKILL')
+    await once(source, 'exit')
+  })
+
+  async function stepUntil(lane: () => number, holds: () => boolean): Promise<void> {
+    for (; !holds(); await new Promise(setImmediate)) lane()
+  }
+
+  it('is timed from its being read to its page’s being seen, apart from what demand fetched', async () => {
+    demand.onFault(40)
+    prefault.doWork()
+    expect(table.state(7)).toBe(PAGE.PREFAULTING)
+    nowNs += 100_000
+    demand.onFault(7)
+    expect(table.state(7)).toBe(PAGE.PROMOTED)
+    demand.onFault(7) // Another thread on the same page: it joins, and is no second wait.
+    nowNs += 250_000
+    await stepUntil(
+      () => prefault.doWork(),
+      () => table.state(7) === PAGE.PRESENT,
+    )
+    expect(waitFigures(promotedWaits.snapshot()).count).toBe(0)
+    await stepUntil(
+      () => demand.doWork(true, false),
+      () => table.state(40) === PAGE.PRESENT && demand.pending === 0,
+    )
+    const { count, max } = waitFigures(promotedWaits.snapshot())
+    expect([count, max]).toEqual([1, 250_000])
+    expect([stalls.count(), stalls.maxNs()]).toEqual([2, 350_000])
+    expect(counters.snapshot()).toMatchObject({
+      faults: 3,
+      promoted: 1,
+      joined: 1,
+      demanded: 1,
+      duplicate: 0,
+    })
+  })
+
+  it('that the client gives back meanwhile, or that prefault loses, was no wait for prefault', async () => {
+    prefault.doWork()
+    for (const page of [3, 4]) {
+      expect(table.state(page)).toBe(PAGE.PREFAULTING)
+      demand.onFault(page)
+    }
+    demand.onRemove(3, 1)
+    channels[1].close()
+    prefault.reclaimReads()
+    expect([table.state(3), table.state(4)]).toEqual([PAGE.REMOVED, PAGE.LOST])
+    await stepUntil(
+      () => demand.doWork(true, false),
+      () => table.state(4) === PAGE.PRESENT && demand.pending === 0,
+    )
+    expect([stalls.count(), promotedWaits.count()]).toEqual([2, 0])
+  })
+})
