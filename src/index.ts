@@ -33,6 +33,7 @@ export {
   type CompletionSink,
   type ImageInfo,
   type Lane,
+  type SocketFile,
   type Transport,
 } from './transport/transport.ts'
 export type { Affinity } from './workers/affinity.ts'

@@ -10,7 +10,7 @@ import { ERRNO, FCNTL, MSG, OPEN, POLL } from '../native/abi.ts'
 import { NativeBuffer } from '../native/buffer.ts'
 import { check, libc } from '../native/libc.ts'
 import { PollSet } from '../native/poll-set.ts'
-import { DescriptorMessages, PEER_PID_BYTES, peerPid, WOULD_BLOCK } from '../native/unix-socket.ts'
+import { DescriptorMessages, PEER_BYTES, peerPid, WOULD_BLOCK } from '../native/unix-socket.ts'
 import { BodyCollector, type HandshakeBody, handshakeError, parseHandshake } from './handshake-parse.ts'
 
 export interface Handshake extends HandshakeBody {
@@ -26,7 +26,7 @@ export const HANDSHAKE_MS_MAX = 2000
 
 const READ_BYTES = 64 << 10
 /** For a peer's credentials, and for what a descriptor is called. */
-const SCRATCH_BYTES = Math.max(PEER_PID_BYTES, 256)
+const SCRATCH_BYTES = Math.max(PEER_BYTES, 256)
 /** Reads of one step: bounds a step against a client that sends without end, byte by byte. */
 const READS_PER_STEP_MAX = 16
 

@@ -18,7 +18,7 @@ import type { Counters } from '../ring/counters.ts'
 import type { Doorbell } from '../ring/doorbell.ts'
 import type { LatencyHistogram } from '../ring/histogram.ts'
 import type { LatencySnapshot } from '../ring/latency-snapshot.ts'
-import type { Channel } from '../transport/transport.ts'
+import type { Channel, SocketFile } from '../transport/transport.ts'
 import type { Board } from './board.ts'
 import { PHASE } from './board.ts'
 import type { DemandLane } from './demand-lane.ts'
@@ -56,6 +56,8 @@ export type AgentEvent =
 /** Where clients come from: a UnixListener, or what stands for one while the agent is warmed up. */
 export interface ClientListener {
   readonly fd: number
+  /** What a sudden end of this process leaves behind; undefined: nothing, or nothing any more. */
+  readonly file: SocketFile | undefined
   tryAccept(): number
   close(): void
 }
@@ -137,6 +139,7 @@ export class DemandAgent {
     this.#spareReceiver = this.#newReceiver()
     this.#poll.set(SLOT_BELL, parts.bell.fd, POLL.IN)
     this.#watch()
+    this.#channel.tellSocketFile?.(parts.listener.file)
   }
 
   get hasSession(): boolean {
@@ -420,7 +423,9 @@ export class DemandAgent {
     if (!event) return
     this.#parts.notify(event)
     // The only client is in: from here on not even SIGKILL leaves a socket file behind.
-    if (!this.#parts.keep) this.#parts.listener.close()
+    if (this.#parts.keep) return
+    this.#parts.listener.close()
+    this.#channel.tellSocketFile?.(undefined)
   }
 
   #onChannelError(error: unknown): void {
@@ -465,6 +470,7 @@ export class DemandAgent {
       this.#lossReason = ''
       this.#parts.lane.replaceChannel(channel)
       this.#isChannelBroken = false
+      channel.tellSocketFile?.(this.#parts.listener.file)
       this.#watch()
       this.#parts.notify({ kind: 'source-back' })
       return 1
@@ -487,8 +493,8 @@ export class DemandAgent {
     const session = this.#session
     if (session && this.#parts.board.phase() === PHASE.RUNNING) this.#end('stopped')
     for (let wait = 0; this.#session && wait < 200; wait++) if (this.doWork() === 0) this.#poll.wait(1)
+    this.#parts.listener.close() // First: whoever sees the channel end finds no file without a listener.
     this.#channel.close()
-    this.#parts.listener.close()
   }
 }
 

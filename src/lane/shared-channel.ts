@@ -53,6 +53,7 @@ export class SharedChannel implements CompletionSink {
         return channel.poll(this, completionsMax)
       },
       armForPark: () => channel.armForPark(),
+      tellSocketFile: (file) => channel.tellSocketFile?.(file),
       close: () => channel.close(),
     }
   }

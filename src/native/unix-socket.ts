@@ -2,7 +2,8 @@
  * Unix stream sockets with descriptor passing, synchronous and never waiting: what a fault handler listens on and
  * receives a userfaultfd through. Every descriptor made or received here is close-on-exec; sockets are non-blocking.
  */
-import { lstatSync, renameSync } from 'node:fs'
+import { type BigIntStats, lstatSync, renameSync } from 'node:fs'
+import { resolve } from 'node:path'
 import { FaultlaneError } from '../errors.ts'
 import {
   AF,
@@ -66,6 +67,11 @@ export class UnixListener {
     throw systemError('accept4', `unix socket ${this.path}`, errno)
   }
 
+  /** What a sudden end leaves behind; undefined once closed. */
+  get file(): { readonly path: string; readonly identity: string } | undefined {
+    return this.#closed ? undefined : { path: resolve(this.path), identity: this.#identity }
+  }
+
   /** Closes, and removes the file if it is still ours. Safe more than once. */
   close(): void {
     if (this.#closed) return
@@ -86,15 +92,25 @@ export function connectUnix(path: string): number {
 }
 
 /** struct ucred, and the length that the call fills in. */
-export const PEER_PID_BYTES = UCRED_BYTES + 4 + 8
+export const PEER_BYTES = UCRED_BYTES + 4 + 8
 
-/** Process id of whoever connected the other end. @param scratch PEER_PID_BYTES */
+/** Process id of whoever connected the other end. @param scratch PEER_BYTES */
 export function peerPid(fd: number, scratch: NativeBuffer): number {
+  askPeer(fd, scratch)
+  return scratch.i32[0] as number
+}
+
+/** Effective user id that whoever connected the other end had then. @param scratch PEER_BYTES */
+export function peerUid(fd: number, scratch: NativeBuffer): number {
+  askPeer(fd, scratch)
+  return scratch.i32[1] as number
+}
+
+function askPeer(fd: number, scratch: NativeBuffer): void {
   const length = scratch.address + UCRED_BYTES + 4
   scratch.u32[(UCRED_BYTES + 4) / 4] = UCRED_BYTES
   const result = libc().getsockopt(fd, SOL_SOCKET, SO.PEERCRED, scratch.address, length)
   check(result, 'getsockopt(SO_PEERCRED)', `socket ${fd}`)
-  return scratch.i32[0] as number
 }
 
 /** Sends and receives bytes with descriptors attached. One per thread and use: it owns the structs for the call. */
@@ -223,12 +239,15 @@ function inUse(path: string, hint: string): FaultlaneError {
 
 /**
  * Removes the file of a socket whose listener was killed, which could not do so itself; called by who was connected
- * to it. Only if it is the file that `identity` names and nobody listens on it. Moved away first: what stands at the
- * path at the last moment may be a new listener's, which then is put back.
+ * to its process. Only if it is the socket that `identity` names, of the user `owner` where that is given, and nobody listens
+ * on it. Moved away first: what stands at the path at the last moment may be a new listener's, which then is put back.
+ * False: nothing is done, because somebody may still listen.
  */
-export function removeDeadSocket(path: string, identity: string | undefined): void {
-  if (identity === undefined || identityOf(path) !== identity) return
-  if (probe(path, socketAddress(path)) !== ERRNO.ECONNREFUSED) return
+export function removeDeadSocket(path: string, identity: string | undefined, owner?: number): boolean {
+  const stat = statOf(path)
+  if (!stat?.isSocket() || nameOf(stat) !== identity) return true
+  if (owner !== undefined && stat.uid !== BigInt(owner)) return true
+  if (probe(path, socketAddress(path)) !== ERRNO.ECONNREFUSED) return false
   const aside = `${path}.${libc().getpid()}-${libc().gettid()}`
   try {
     renameSync(path, aside)
@@ -237,10 +256,19 @@ export function removeDeadSocket(path: string, identity: string | undefined): vo
   } catch {
     // Its folder is not ours to write, or another was faster: whoever listens there next replaces it.
   }
+  return true
 }
 
 /** Tells one file from another that is later put in its place; undefined when there is none. */
 export function identityOf(path: string): string | undefined {
-  const stat = lstatSync(path, { throwIfNoEntry: false, bigint: true })
-  return stat && `${stat.dev} ${stat.ino} ${stat.birthtimeNs}`
+  const stat = statOf(path)
+  return stat && nameOf(stat)
+}
+
+function statOf(path: string): BigIntStats | undefined {
+  return lstatSync(path, { throwIfNoEntry: false, bigint: true })
+}
+
+function nameOf({ dev, ino, birthtimeNs }: BigIntStats): string {
+  return `${dev} ${ino} ${birthtimeNs}`
 }

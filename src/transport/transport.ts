@@ -32,6 +32,14 @@ export const COMPLETION = {
   ERROR: 2,
 } as const
 
+/** A socket's file, and which one it is: another may later stand at its path. */
+export interface SocketFile {
+  /** Absolute. */
+  readonly path: string
+  /** Device, inode and birth, ns: decimal, a blank between. */
+  readonly identity: string
+}
+
 export interface CompletionSink {
   /**
    * A range of one posted read has ended. A read may end in several parts, in any order; it has given its
@@ -87,6 +95,11 @@ export interface Channel {
    * is in flight; true while something is, when pollFd is -1.
    */
   armForPark(): boolean
+  /**
+   * Optional, for a source on the same host, demand lane only: tells it which socket's file this process leaves behind should
+   * it be killed, for the source to remove; undefined: none any more. Never throws for a source that is lost.
+   */
+  tellSocketFile?(file: SocketFile | undefined): void
   /** Gives everything back; safe in every state and more than once. */
   close(): void
 }

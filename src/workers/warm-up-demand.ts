@@ -148,6 +148,7 @@ function rehearseFaults(
 /** Clients of one process by socket pairs: nothing of them is in the file system. */
 class PairListener implements ClientListener {
   readonly fd = -1
+  readonly file = undefined
   #waiting = WOULD_BLOCK
   readonly #pair = new NativeBuffer(8)
   readonly #messages = new DescriptorMessages()

@@ -23,8 +23,9 @@ import {
   connectUnix,
   DescriptorMessages,
   identityOf,
-  PEER_PID_BYTES,
+  PEER_BYTES,
   peerPid,
+  peerUid,
   removeDeadSocket,
   UNIX_PATH_BYTES_MAX,
   UnixListener,
@@ -63,14 +64,17 @@ describe('UnixListener', () => {
     expect(listener.tryAccept()).toBe(WOULD_BLOCK)
     const near = connectUnix(path)
     const far = listener.tryAccept()
+    expect(peerUid(far, new NativeBuffer(PEER_BYTES))).toBe(process.geteuid!())
     expect(far).toBeGreaterThan(0)
     expect(listener.tryAccept()).toBe(WOULD_BLOCK)
-    expect(peerPid(far, new NativeBuffer(PEER_PID_BYTES))).toBe(process.pid)
+    expect(peerPid(far, new NativeBuffer(PEER_BYTES))).toBe(process.pid)
     libc().close(near)
     libc().close(far)
+    expect(listener.file).toEqual({ path, identity: identityOf(path) })
     listener.close()
     listener.close()
     expect(existsSync(path)).toBe(false)
+    expect(listener.file).toBe(undefined)
   })
 
   it('replaces the socket file of a killed process, but not that of a living one', async () => {
@@ -109,14 +113,15 @@ describe('UnixListener', () => {
   it('a killed listener’s file is removed by who was connected, and no living one’s or later one’s', async () => {
     const first = await listenElsewhere()
     const identity = identityOf(path)
-    removeDeadSocket(path, identity)
+    expect(removeDeadSocket(path, identity)).toBe(false)
     expect(identityOf(path), 'its listener lives').toBe(identity)
     first.kill('SIGKILL')
     await once(first, 'exit')
     removeDeadSocket(path, undefined)
     removeDeadSocket(path, 'another')
+    removeDeadSocket(path, identity, libc().geteuid() + 1)
     expect(identityOf(path)).toBe(identity)
-    removeDeadSocket(path, identity)
+    expect(removeDeadSocket(path, identity, libc().geteuid())).toBe(true)
     expect(readdirSync(folder)).toEqual([])
 
     removeDeadSocket(path, identity) // Nothing is there any more.
@@ -124,6 +129,9 @@ describe('UnixListener', () => {
     removeDeadSocket(path, identity)
     libc().close(connectUnix(path))
     second.close()
+    writeFileSync(path, 'precious')
+    removeDeadSocket(path, identityOf(path))
+    expect(readFileSync(path, 'utf8')).toBe('precious')
   })
 
   it('takes the longest path and names a longer one', () => {

@@ -14,9 +14,9 @@ import { FaultlaneError } from '../../errors.ts'
 import { type ImageDescription, ImageReader } from '../../memory/image.ts'
 import { FCNTL, MAP, POLL, PROT, SEAL } from '../../native/abi.ts'
 import { check, type Libc, libc } from '../../native/libc.ts'
-import { type Greeted, greet } from '../shared-image/greet.ts'
+import { closeGreeted, type Greeted, greet } from '../shared-image/greet.ts'
 import { SourceLine } from '../shared-image/source-line.ts'
-import type { Channel, ChannelOptions, CompletionSink, ImageInfo, Lane } from '../transport.ts'
+import type { Channel, ChannelOptions, CompletionSink, ImageInfo, Lane, SocketFile } from '../transport.ts'
 import { COMPLETION } from '../transport.ts'
 import { parseAddress, RDMA_SIM } from './address.ts'
 import { hostClock } from './host-clock.ts'
@@ -198,6 +198,10 @@ export class RdmaSimChannel implements Channel {
     return this.#freeCount < this.creditsMax && !this.#broken
   }
 
+  tellSocketFile(file: SocketFile | undefined): void {
+    this.#line.tell(file)
+  }
+
   close(): void {
     if (this.#line.fd < 0) return
     this.#broken ??= this.#line.closed('it was closed here', this.creditsMax - this.#freeCount)
@@ -292,8 +296,4 @@ export function openRdmaSimChannel(text: string, lane: Lane, options: ChannelOpt
   const { url } = parseAddress(text)
   const timeoutMs = options.timeoutMs ?? CONNECT_TIMEOUT_MS
   return new RdmaSimChannel(text, lane, greet(RDMA_SIM, url, lane, options.pageSize ?? 4096, timeoutMs))
-}
-
-export function closeGreeted({ socket, imageFd, extraFds }: Greeted): void {
-  for (const fd of [socket, imageFd, ...extraFds]) libc().close(fd)
 }

@@ -1,12 +1,12 @@
 /** Emulated RDMA as a transport, source and destination on one host: `rdma-sim:PATH`. The NIC lives in the reader. */
 import { CONNECT_TIMEOUT_MS } from '../../config.ts'
 import type { ImageDescription } from '../../memory/image.ts'
-import { greet } from '../shared-image/greet.ts'
+import { closeGreeted, greet } from '../shared-image/greet.ts'
 import { ImageShare } from '../shared-image/source.ts'
 import type { SourceAgent, SourceOptions, SourceTransport } from '../source.ts'
 import type { ChannelOptions, ImageInfo, Transport } from '../transport.ts'
 import { parseAddress, RDMA_SIM } from './address.ts'
-import { closeGreeted, openRdmaSimChannel } from './channel.ts'
+import { openRdmaSimChannel } from './channel.ts'
 import { DEFAULT_NIC } from './nic-presets.ts'
 import { createPort } from './shared-port.ts'
 

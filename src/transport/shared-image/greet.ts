@@ -82,6 +82,10 @@ export function greet(
   }
 }
 
+export function closeGreeted({ socket, imageFd, extraFds }: Greeted): void {
+  for (const fd of [socket, imageFd, ...extraFds]) libc().close(fd)
+}
+
 function connect(path: string, url: string, deadline: number): number {
   for (;;) {
     try {

@@ -1,11 +1,16 @@
-/** The silent connection to the source: its end is how a channel learns that the source has gone. Owned by the channel. */
+/**
+ * The connection to the source once a lane is open: its end is how a channel learns that the source has gone, and the other
+ * way round. Owned by the channel.
+ */
 import { FaultlaneError } from '../../errors.ts'
 import { ERRNO, errnoName, MSG } from '../../native/abi.ts'
 import { NativeBuffer } from '../../native/buffer.ts'
 import { type Libc, libc } from '../../native/libc.ts'
 import { removeDeadSocket } from '../../native/unix-socket.ts'
-import type { Lane } from '../transport.ts'
+import type { Lane, SocketFile } from '../transport.ts'
 import type { Greeted } from './greet.ts'
+import { encodeNotice } from './notice.ts'
+import { NOTICE_BYTES } from './wire.ts'
 
 export class SourceLine {
   /** −1 once closed. */
@@ -16,6 +21,8 @@ export class SourceLine {
   readonly #peeked = new NativeBuffer(8)
   readonly #path: string
   readonly #listener: string | undefined
+  /** The source believes that our end leaves a file behind. */
+  #hasTold = false
 
   /** Takes the greeted socket over. */
   constructor(url: string, lane: Lane, greeted: Greeted) {
@@ -49,12 +56,21 @@ export class SourceLine {
     return this.closed(reason, inFlight)
   }
 
+  /** See Channel.tellSocketFile(); a source that does not take it has gone, which the next look finds. */
+  tell(file: SocketFile | undefined): void {
+    if (this.fd < 0) return
+    const notice = encodeNotice(file)
+    this.#libc.send(this.fd, notice.address, NOTICE_BYTES, MSG.NOSIGNAL | MSG.DONTWAIT)
+    this.#hasTold = file !== undefined
+  }
+
   closed(reason: string, inFlight: number): FaultlaneError {
     const channel = `${this.#lane} to ${this.#url}`
     return new FaultlaneError({ code: 'CHANNEL_CLOSED', channel, reason, inFlight })
   }
 
   close(): void {
+    if (this.#hasTold) this.tell(undefined) // An end in order: whoever listens does not die with this line.
     if (this.fd >= 0) this.#libc.close(this.fd)
     this.fd = -1
   }

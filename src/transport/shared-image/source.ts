@@ -1,21 +1,32 @@
 /**
  * Lets destinations on this host map the frozen image. Owned by one thread, never blocks in a turn.
- * It answers one hello per connection with the image's descriptor and then only keeps the connection open:
- * destinations read the mapping without the source's CPU, so its stats count channels and no pages.
+ * It answers one hello per connection with the image's descriptor and then only keeps the connection open, and in mind
+ * what its destination would leave behind: destinations read the mapping without the source's CPU, so its stats
+ * count channels and no pages.
  */
 import type { ImageDescription } from '../../memory/image.ts'
 import { ERRNO, errnoName, MSG, OPEN, POLL } from '../../native/abi.ts'
 import { NativeBuffer } from '../../native/buffer.ts'
 import { check, type Libc, libc } from '../../native/libc.ts'
 import { PollSet } from '../../native/poll-set.ts'
-import { DescriptorMessages, UnixListener, WOULD_BLOCK } from '../../native/unix-socket.ts'
+import {
+  DescriptorMessages,
+  PEER_BYTES,
+  peerUid,
+  UnixListener,
+  WOULD_BLOCK,
+} from '../../native/unix-socket.ts'
 import type { SourceAgent, SourceOptions, SourceStats } from '../source.ts'
+import type { SocketFile } from '../transport.ts'
 import { sealedExtents } from './extents.ts'
+import { LeftFiles } from './left-files.ts'
+import { decodeNotice } from './notice.ts'
 import {
   EXTENTS_UNKNOWN,
   HELLO,
   HELLO_BYTES,
   LANE_CODE,
+  NOTICE_BYTES,
   pathOfUrl,
   SHARE_VERSION,
   type ShareProtocol,
@@ -36,8 +47,11 @@ interface Connection {
   readonly openedAtMs: number
   /** 0 until the hello has come; then one of LANE_CODE. */
   lane: number
-  helloBytes: number
-  readonly hello: NativeBuffer
+  /** The message that is coming in: the hello, then a notice; and how much of it is here. */
+  readonly message: NativeBuffer
+  messageBytes: number
+  /** What the destination leaves behind should it be killed. */
+  socketFile: SocketFile | undefined
   /** Why it is to be closed; '' while it lives, 'closed' when the destination hung up. */
   endReason: string
 }
@@ -62,6 +76,8 @@ export class ImageShare implements SourceAgent {
   readonly #messages = new DescriptorMessages()
   readonly #welcome = new NativeBuffer(WELCOME_BYTES)
   readonly #poll = new PollSet(CONNECTIONS_MAX + SLOT_FIRST)
+  readonly #leftFiles = new LeftFiles()
+  readonly #peer = new NativeBuffer(PEER_BYTES)
   #connections: Connection[] = []
   #isClosed = false
 
@@ -108,7 +124,7 @@ export class ImageShare implements SourceAgent {
       this.#poll.set(SLOT_FIRST + i, (connections[i] as Connection).fd, POLL.IN)
     }
     this.#poll.truncate(SLOT_FIRST + connections.length)
-    const ready = this.#poll.wait(timeoutMs)
+    const ready = this.#poll.wait(this.#leftFiles.parkMs(timeoutMs))
     let work = 0
     let ended = timeoutMs > 0 && this.#markSilent()
     for (let i = 0; ready > 0 && i < connections.length; i++) {
@@ -120,6 +136,7 @@ export class ImageShare implements SourceAgent {
     }
     if (ready > 0 && this.#poll.revents(SLOT_LISTEN) !== 0) work += this.#accept()
     if (ended) this.#sweep()
+    this.#leftFiles.retry(performance.now())
     if (work > 0) this.#count()
     return work
   }
@@ -134,9 +151,15 @@ export class ImageShare implements SourceAgent {
         this.#libc.close(fd)
         continue
       }
-      const hello = new NativeBuffer(HELLO_BYTES)
-      const openedAtMs = performance.now()
-      this.#connections.push({ fd, openedAtMs, lane: 0, helloBytes: 0, hello, endReason: '' })
+      this.#connections.push({
+        fd,
+        openedAtMs: performance.now(),
+        lane: 0,
+        message: new NativeBuffer(NOTICE_BYTES),
+        messageBytes: 0,
+        socketFile: undefined,
+        endReason: '',
+      })
     }
     return accepted
   }
@@ -150,34 +173,43 @@ export class ImageShare implements SourceAgent {
     }
   }
 
-  /** The hello; after it nothing but the end may come. */
+  /** The hello; after it come notices on the demand lane, and on the others nothing but the end. */
   #receive(connection: Connection): void {
-    const { fd, hello, helloBytes } = connection
-    // One byte of room too many would be a destination that talks on: then it is cut off.
-    const room = connection.lane === 0 ? HELLO_BYTES - helloBytes : 1
-    const at = connection.lane === 0 ? helloBytes : 0
-    const got = this.#libc.recv(fd, hello.address + at, room, MSG.DONTWAIT)
+    const { fd, lane, message, messageBytes } = connection
+    const wanted = lane === 0 ? HELLO_BYTES : NOTICE_BYTES
+    const got = this.#libc.recv(fd, message.address + messageBytes, wanted - messageBytes, MSG.DONTWAIT)
     if (got < 0) {
       const errno = this.#libc.errno()
       if (errno === ERRNO.EAGAIN || errno === ERRNO.EINTR) return
       connection.endReason = errno === ERRNO.ECONNRESET ? 'closed' : `recv failed with ${errnoName(errno)}`
     } else if (got === 0) {
-      const isEarly = connection.lane === 0 && helloBytes > 0
+      const isEarly = lane === 0 && messageBytes > 0
       connection.endReason = isEarly
-        ? `it closed after ${helloBytes} of ${HELLO_BYTES} hello bytes`
+        ? `it closed after ${messageBytes} of ${HELLO_BYTES} hello bytes`
         : 'closed'
-    } else if (connection.lane !== 0) {
+    } else if (lane !== 0 && lane !== LANE_CODE.demand) {
       connection.endReason = 'it sent more than its hello'
     } else {
-      connection.helloBytes += got
-      if (connection.helloBytes === HELLO_BYTES) this.#answer(connection)
+      connection.messageBytes += got
+      if (connection.messageBytes < wanted) return
+      connection.messageBytes = 0
+      if (lane === 0) this.#answer(connection)
+      else this.#takeNotice(connection)
     }
   }
 
+  /** A file of another user is none of our business, whatever we could do to it. */
+  #takeNotice(connection: Connection): void {
+    const file = decodeNotice(connection.message)
+    if (typeof file === 'string') connection.endReason = file
+    else if (file && peerUid(connection.fd, this.#peer) !== this.#libc.geteuid()) return
+    else connection.socketFile = file
+  }
+
   #answer(connection: Connection): void {
-    const hello = connection.hello.u32
+    const hello = connection.message.u32
     if (hello[HELLO.MAGIC] !== this.#protocol.helloMagic) {
-      const bytes = [...connection.hello.u8.subarray(0, 8)]
+      const bytes = [...connection.message.u8.subarray(0, 8)]
         .map((b) => b.toString(16).padStart(2, '0'))
         .join(' ')
       connection.endReason = `it does not speak our protocol: its first bytes are ${bytes}`
@@ -230,6 +262,7 @@ export class ImageShare implements SourceAgent {
     for (const connection of this.#connections) {
       if (connection.endReason === '') continue
       if (connection.endReason !== 'closed') this.#refuse('a destination', connection.endReason)
+      else if (connection.socketFile) this.#leftFiles.add(connection.socketFile, performance.now())
       this.#libc.close(connection.fd)
     }
     this.#connections = this.#connections.filter((connection) => connection.endReason === '')

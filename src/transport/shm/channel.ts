@@ -17,7 +17,7 @@ import { POLL } from '../../native/abi.ts'
 import { libc } from '../../native/libc.ts'
 import { type Greeted, greet } from '../shared-image/greet.ts'
 import { SourceLine } from '../shared-image/source-line.ts'
-import type { Channel, ChannelOptions, CompletionSink, ImageInfo, Lane } from '../transport.ts'
+import type { Channel, ChannelOptions, CompletionSink, ImageInfo, Lane, SocketFile } from '../transport.ts'
 import { COMPLETION } from '../transport.ts'
 import { CopiedPages, MappedPages, type Pages } from './pages.ts'
 import { SHM } from './protocol.ts'
@@ -137,6 +137,10 @@ export class ShmChannel implements Channel {
   /** Posted reads are answered by the next poll(), which no descriptor announces. */
   armForPark(): boolean {
     return this.#count > 0 && !this.#broken
+  }
+
+  tellSocketFile(file: SocketFile | undefined): void {
+    this.#line.tell(file)
   }
 
   close(): void {

@@ -1,7 +1,6 @@
 /** Shared memory, source and destination on one host: `shm:PATH`. The destination maps the image. */
 import { CONNECT_TIMEOUT_MS } from '../../config.ts'
-import { libc } from '../../native/libc.ts'
-import { greet } from '../shared-image/greet.ts'
+import { closeGreeted, greet } from '../shared-image/greet.ts'
 import { ImageShare } from '../shared-image/source.ts'
 import type { SourceTransport } from '../source.ts'
 import type { ChannelOptions, ImageInfo, Transport } from '../transport.ts'
@@ -14,10 +13,9 @@ export const transport: Transport = {
   schemes: SCHEMES,
   describe(url: string, options: ChannelOptions = {}): ImageInfo {
     const timeoutMs = options.timeoutMs ?? CONNECT_TIMEOUT_MS
-    const { info, socket, imageFd } = greet(SHM, url, 'describe', options.pageSize ?? 4096, timeoutMs)
-    libc().close(socket)
-    libc().close(imageFd)
-    return info
+    const greeted = greet(SHM, url, 'describe', options.pageSize ?? 4096, timeoutMs)
+    closeGreeted(greeted)
+    return greeted.info
   },
   open: openShmChannel,
 }
