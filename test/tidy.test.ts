@@ -35,7 +35,6 @@ const TRANSPORTS = ['tcp', 'rdma-sim', 'shm']
 /** Longer than a file of ours should be, and why it is one idea all the same. */
 const LONG: Record<string, string> = {
   'fault/handshake-parse.ts': 'one grammar, its dialects and its refusals side by side',
-  'lane/demand-agent.ts': 'one session from handshake to letting go: a state machine that reads as one',
   'lane/demand-lane.ts': 'every way of a demand page, from fault to placed',
   'lane/prefault-lane.ts': 'every way of a prefaulted page, from guess to placed',
   'transport/tcp/connection.ts': 'one connection from hello to its last reply',

@@ -3,8 +3,9 @@
  * reverse. One attachment serves one client at a time; a process may hold several.
  */
 import { FaultlaneError } from '../errors.ts'
+import type { AgentEvent } from '../lane/agent-event.ts'
 import { allocateBoard, Board } from '../lane/board.ts'
-import type { AgentEvent, LossPolicy } from '../lane/demand-agent.ts'
+import type { LossPolicy } from '../lane/client-session.ts'
 import { DEMAND_COUNTERS, PREFAULT_COUNTERS } from '../lane/stats.ts'
 import { EventFd } from '../native/event-fd.ts'
 import { SCHEDULINGS, type SchedulingName } from '../prefault/schedulings.ts'

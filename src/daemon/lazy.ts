@@ -6,10 +6,10 @@ import { setTimeout as delay } from 'node:timers/promises'
 import { FaultlaneError } from '../errors.ts'
 import { allocateLazyMemory } from '../fault/lazy-layout.ts'
 import type { LazyMemory } from '../fault/lazy-memory.ts'
+import type { AgentEvent } from '../lane/agent-event.ts'
 import { allocateBoard, Board } from '../lane/board.ts'
-import type { AgentEvent } from '../lane/demand-agent.ts'
 import { DEMAND_COUNTERS, PREFAULT_COUNTERS } from '../lane/stats.ts'
-import { PAGE, PageTable } from '../memory/page-table.ts'
+import { PageTable } from '../memory/page-table.ts'
 import { EventFd } from '../native/event-fd.ts'
 import { Counters } from '../ring/counters.ts'
 import { LatencyHistogram } from '../ring/histogram.ts'
@@ -78,7 +78,7 @@ export async function openLazyMemory(options: LazyOptions): Promise<OpenLazyMemo
   const lazy = allocateLazyMemory(pageCount * pageBytes, pageBytes)
   const board = new Board(allocateBoard())
   const table = PageTable.allocate(pageCount)
-  board.setRemaining(markMissing(table, dataExtents))
+  board.setRemaining(pageCount - table.resetToImage(0, pageCount, dataExtents))
   const demandEvent = new EventFd()
   const prefaultEvent = new EventFd()
   const prefault = options.prefault ?? 'sequential'
@@ -155,20 +155,4 @@ export async function openLazyMemory(options: LazyOptions): Promise<OpenLazyMemo
       return closing
     },
   }
-}
-
-/** MISSING where data may be, ZERO in holes; how many are missing. */
-function markMissing(table: PageTable, dataExtents: Uint32Array | null): number {
-  if (!dataExtents) {
-    table.reset(0, table.pageCount, PAGE.MISSING)
-    return table.pageCount
-  }
-  table.reset(0, table.pageCount, PAGE.ZERO)
-  let missing = 0
-  for (let i = 0; i < dataExtents.length; i += 2) {
-    const [first, pages] = [dataExtents[i] as number, dataExtents[i + 1] as number]
-    table.reset(first, pages, PAGE.MISSING)
-    missing += pages
-  }
-  return missing
 }

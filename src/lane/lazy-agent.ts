@@ -10,7 +10,7 @@ import { POLL } from '../native/abi.ts'
 import type { EventFd } from '../native/event-fd.ts'
 import { PollSet } from '../native/poll-set.ts'
 import type { Channel } from '../transport/transport.ts'
-import type { AgentEvent } from './demand-agent.ts'
+import type { AgentEvent } from './agent-event.ts'
 import type { DemandLane } from './demand-lane.ts'
 
 const SLOT_BELL = 0

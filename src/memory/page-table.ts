@@ -84,6 +84,25 @@ export class PageTable {
     this.#states.fill(state, firstPage, firstPage + pageCount)
   }
 
+  /** Sets a range to what is known of the image: MISSING where data may be, ZERO in holes. How many are zero. As reset(). */
+  resetToImage(firstPage: number, pageCount: number, dataExtents: Uint32Array | null): number {
+    if (!dataExtents) {
+      this.reset(firstPage, pageCount, PAGE.MISSING)
+      return 0
+    }
+    this.reset(firstPage, pageCount, PAGE.ZERO)
+    const end = firstPage + pageCount
+    let data = 0
+    for (let i = 0; i < dataExtents.length; i += 2) {
+      const from = Math.max(firstPage, dataExtents[i] as number)
+      const to = Math.min(end, (dataExtents[i] as number) + (dataExtents[i + 1] as number))
+      if (from >= to) continue
+      this.reset(from, to - from, PAGE.MISSING)
+      data += to - from
+    }
+    return pageCount - data
+  }
+
   /** First page at or after `page` and before `end` in `state`; `end` when there is none. */
   find(state: number, page: number, end: number): number {
     const states = this.#states

@@ -1,10 +1,10 @@
 /** Wiring: one demand agent in one thread. */
 import { parentPort, workerData } from 'node:worker_threads'
 import { monotonicClock } from '../clock.ts'
-import { DEMAND_SLICE_NS, PREFAULT_READ_PAGES_MAX } from '../config.ts'
+import { DEMAND_SLICE_NS, PREFAULT_READ_PAGES_MAX, RECONNECT_TIMEOUT_MS } from '../config.ts'
 import { FaultlaneError } from '../errors.ts'
 import { Board } from '../lane/board.ts'
-import { DemandAgent, RECONNECT_TIMEOUT_MS } from '../lane/demand-agent.ts'
+import { DemandAgent } from '../lane/demand-agent.ts'
 import { DemandLane } from '../lane/demand-lane.ts'
 import { PrefaultLane } from '../lane/prefault-lane.ts'
 import { SharedChannel } from '../lane/shared-channel.ts'
@@ -89,7 +89,7 @@ await runWorker(async (tell) => {
     hasPrefaultAgent: plan.prefault !== 'off' && !isShared,
     reopen: () => transport.open(plan.sourceUrl, 'demand', { pageSize, timeoutMs: RECONNECT_TIMEOUT_MS }),
     channel,
-    holes: plan.dataExtents,
+    dataExtents: plan.dataExtents,
     bell,
     prefaultBell,
     clock,

@@ -1,9 +1,9 @@
 /** Wiring: the demand agent of one LazyMemory in one thread. */
 import { parentPort, workerData } from 'node:worker_threads'
 import { monotonicClock } from '../clock.ts'
+import { RECONNECT_TIMEOUT_MS } from '../config.ts'
 import { LazyFaults, LazyPlacer } from '../fault/lazy-faults.ts'
 import { Board } from '../lane/board.ts'
-import { RECONNECT_TIMEOUT_MS } from '../lane/demand-agent.ts'
 import { DemandLane } from '../lane/demand-lane.ts'
 import { LazyAgent } from '../lane/lazy-agent.ts'
 import { DEMAND_COUNTERS } from '../lane/stats.ts'

@@ -11,7 +11,8 @@ import { UffdPlacer } from '../fault/uffd-placer.ts'
 import { Userfaultfd } from '../fault/userfaultfd.ts'
 import { openUserfaultfd, registerMissing } from '../fault/userfaultfd-open.ts'
 import { allocateBoard, Board } from '../lane/board.ts'
-import { type ClientListener, DemandAgent } from '../lane/demand-agent.ts'
+import type { ClientListener } from '../lane/client-intake.ts'
+import { DemandAgent } from '../lane/demand-agent.ts'
 import { DemandLane } from '../lane/demand-lane.ts'
 import { DEMAND_COUNTERS, PREFAULT_COUNTERS } from '../lane/stats.ts'
 import { PAGE, PageTable } from '../memory/page-table.ts'
@@ -69,7 +70,7 @@ export function warmUpDemand(clock: Clock, wait: WaitMode): void {
     hasPrefaultAgent: false,
     reopen: () => road.channel,
     channel: road.channel,
-    holes: Uint32Array.of(0, PAGES),
+    dataExtents: Uint32Array.of(0, PAGES),
     bell,
     prefaultBell,
     clock,
