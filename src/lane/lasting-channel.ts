@@ -1,6 +1,6 @@
 /**
  * The demand lane's channel over all its connections: it is lost, dialled again and again, and another takes its place.
- * Owned by the demand agent. While it is broken the lane takes faults and posts nothing; what was in flight is asked
+ * Owned by the demand agent, or that of a LazyMemory. While it is broken the lane takes faults and posts nothing; what was in flight is asked
  * for again. Whoever answers for another image is refused.
  */
 import type { Clock } from '../clock.ts'
@@ -25,8 +25,8 @@ export interface LastingChannelParts {
   readonly lane: DemandLane
   /** Set when prefault shares the demand connection and thread (the naive way). */
   readonly sharedPrefault: PrefaultLane | undefined
-  /** Its file is what each source is told of; see Channel.tellSocketFile(). */
-  readonly listener: { readonly file: SocketFile | undefined }
+  /** Its file is what each source is told of; see Channel.tellSocketFile(). Undefined: there is none to be left behind. */
+  readonly listener: { readonly file: SocketFile | undefined } | undefined
   readonly clock: Clock
   readonly notify: (event: AgentEvent) => void
 }
@@ -50,7 +50,7 @@ export class LastingChannel {
 
   /** The listener has been opened or closed. */
   tellSocketFile(): void {
-    this.current.tellSocketFile?.(this.#parts.listener.file)
+    if (this.#parts.listener) this.current.tellSocketFile?.(this.#parts.listener.file)
   }
 
   /** It broke: takes the reads back, and says so. */

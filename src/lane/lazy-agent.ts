@@ -12,11 +12,10 @@ import { PollSet } from '../native/poll-set.ts'
 import type { Channel } from '../transport/transport.ts'
 import type { AgentEvent } from './agent-event.ts'
 import type { DemandLane } from './demand-lane.ts'
+import { LastingChannel } from './lasting-channel.ts'
 
 const SLOT_BELL = 0
 const SLOT_CHANNEL = 1
-/** Between two tries to reach a source that is away. */
-const RECONNECT_MS = 100
 
 export interface LazyAgentParts {
   /** Begun with the faults below. */
@@ -34,13 +33,11 @@ export class LazyAgent {
   readonly role = 'demand'
   readonly #parts: LazyAgentParts
   readonly #poll = new PollSet(2)
-  #channel: Channel
-  #isChannelBroken = false
-  #reconnectAtNs = 0
+  readonly #channel: LastingChannel
 
   constructor(parts: LazyAgentParts) {
     this.#parts = parts
-    this.#channel = parts.channel
+    this.#channel = new LastingChannel({ ...parts, sharedPrefault: undefined, listener: undefined })
     this.#poll.set(SLOT_BELL, parts.bell.fd, POLL.IN)
   }
 
@@ -50,7 +47,8 @@ export class LazyAgent {
   }
 
   doWork(): number {
-    if (this.#isChannelBroken) return this.#reconnect()
+    const channel = this.#channel
+    if (channel.isBroken) return channel.isDialDue && channel.tryReopen() ? 1 : 0
     try {
       return this.#parts.lane.doWork(true, true)
     } catch (error) {
@@ -61,19 +59,20 @@ export class LazyAgent {
 
   hasNews(): boolean {
     const { faults, lane } = this.#parts
-    return !this.#isChannelBroken && (faults.hasNews || lane.hasPromotedNews())
+    return !this.#channel.isBroken && (faults.hasNews || lane.hasPromotedNews())
   }
 
   /** Sleeps until a reader, the prefault agent or the channel has something. */
   park(timeoutMs: number): void {
     const { lane, bell } = this.#parts
+    const { current, isBroken } = this.#channel
     let ms = timeoutMs
-    if (this.#isChannelBroken) {
+    if (isBroken) {
       this.#poll.set(SLOT_CHANNEL, -1, 0)
     } else {
-      this.#poll.set(SLOT_CHANNEL, this.#channel.pollFd, this.#channel.pollEvents)
+      this.#poll.set(SLOT_CHANNEL, current.pollFd, current.pollEvents)
       if (lane.hasOwnWork) ms = Math.min(ms, 1)
-      if (this.#channel.armForPark()) ms = 0
+      if (current.armForPark()) ms = 0
     }
     this.#poll.wait(ms)
     if (this.#poll.revents(SLOT_BELL) !== 0) bell.drain()
@@ -88,7 +87,7 @@ export class LazyAgent {
 
   #lookAtIdleChannel(): void {
     try {
-      this.#channel.poll(this.#parts.lane, 1)
+      this.#channel.current.poll(this.#parts.lane, 1)
     } catch (error) {
       this.#lose(error)
     }
@@ -96,37 +95,6 @@ export class LazyAgent {
 
   #lose(error: unknown): void {
     if (!(error instanceof FaultlaneError)) throw error
-    const { lane, clock, notify } = this.#parts
-    this.#isChannelBroken = true
-    this.#channel.close()
-    lane.reclaimReads()
-    this.#reconnectAtNs = clock.nowNs()
-    notify({ kind: 'source-lost', reason: error.message })
-  }
-
-  #reconnect(): number {
-    const { lane, clock, reopen, notify } = this.#parts
-    if (clock.nowNs() < this.#reconnectAtNs) return 0
-    try {
-      const channel = reopen()
-      if (channel.info.imageId !== this.#channel.info.imageId) {
-        channel.close() // Another image: nothing of it may be placed.
-        throw new FaultlaneError({
-          code: 'GEOMETRY_MISMATCH',
-          what: 'image of the source that came back',
-          got: channel.info.imageId,
-          expected: this.#channel.info.imageId,
-        })
-      }
-      this.#channel = channel
-      this.#isChannelBroken = false
-      lane.replaceChannel(channel)
-      notify({ kind: 'source-back' })
-      return 1
-    } catch (error) {
-      if (!(error instanceof FaultlaneError)) throw error
-      this.#reconnectAtNs = clock.nowNs() + RECONNECT_MS * 1e6
-      return 0
-    }
+    this.#channel.lose(error.message)
   }
 }

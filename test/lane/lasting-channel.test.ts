@@ -42,7 +42,7 @@ describe('the channel over its connections', () => {
       reopen: () => transport.open(url, 'demand', { timeoutMs: 1000 }),
       lane,
       sharedPrefault: undefined,
-      listener: { file: undefined },
+      listener: undefined,
       clock,
       notify: (event) => events.push(event),
     })
