@@ -11,6 +11,7 @@ import { type RunningWorker, spawnWorker } from '../workers/spawn.ts'
 import { schemeOf } from '../workers/transports.ts'
 import type { WaitMode } from '../workers/wait.ts'
 import { resolveUrl } from './resolve-url.ts'
+import type { TouchingAhead } from './touch-ahead.ts'
 
 export interface ServeOptions {
   /** Path of a memory image; its size a multiple of 4096. Exactly one of `image` and `synthetic`. */
@@ -87,11 +88,12 @@ export async function serve(options: ServeOptions): Promise<Serving> {
   }
   const doorbell = new Doorbell(bell, 0, { signal: () => event.signal(), sleep: () => {} })
   let worker: RunningWorker | undefined
+  let touching: TouchingAhead | undefined
   let closing: Promise<void> | undefined
   const close = () => {
     closing ??= (async () => {
       doorbell.stop()
-      await worker?.ended
+      await Promise.all([worker?.ended, touching?.stop()])
       event.close()
       image.close()
     })()
@@ -101,6 +103,8 @@ export async function serve(options: ServeOptions): Promise<Serving> {
   worker = spawnWorker('source', plan, onMessage)
   try {
     const ready = await worker.ready
+    // Only what is our own: a file may be cut short, and to touch what is gone kills.
+    if (image.description.isOurs) touching = await startTouching(image)
     return {
       url: ready.url ?? url,
       imageId: image.description.id,
@@ -113,6 +117,12 @@ export async function serve(options: ServeOptions): Promise<Serving> {
     await close()
     throw error
   }
+}
+
+/** Loaded on use, as below. */
+async function startTouching(image: Image): Promise<TouchingAhead> {
+  const { touchAhead } = await import('./touch-ahead.ts')
+  return touchAhead(image)
 }
 
 /** Loaded on use: whoever embeds us does not pay for the pool that fills synthetic images. */

@@ -29,6 +29,7 @@ export interface Libc {
   fcntl(fd: N, command: N, argument: N): N
   dup(fd: N): N
   memfd_create(name: string, flags: N): N
+  pwritev(fd: N, vector: N, count: N, offset: N): N
   mmap(address: N, bytes: N, prot: N, flags: N, fd: N, offset: N): N
   munmap(address: N, bytes: N): N
   madvise(address: N, bytes: N, advice: N): N
@@ -81,6 +82,7 @@ const PROTOTYPES: Record<Exclude<keyof Libc, 'arch' | 'errno'>, string> = {
   fcntl: 'int fcntl(int, int, uint64_t)',
   dup: 'int dup(int)',
   memfd_create: 'int memfd_create(const char *, uint32_t)',
+  pwritev: 'int64_t pwritev(int, uint64_t, int, int64_t)',
   mmap: 'int64_t mmap(uint64_t, uint64_t, int, int, int, int64_t)',
   munmap: 'int munmap(uint64_t, uint64_t)',
   madvise: 'int madvise(uint64_t, uint64_t, int)',
