@@ -20,8 +20,10 @@ import { RingConsumer } from '../ring/spsc-ring.ts'
 import type { AttachPlan, LazyPlan } from './plans.ts'
 import { runAgent } from './run-agent.ts'
 import { runWorker } from './run-worker.ts'
-import { loadTransport } from './transports.ts'
+import { ifAllowed } from './scratch-road.ts'
+import { loadTransport, schemeOf } from './transports.ts'
 import { makeWait } from './wait.ts'
+import { warmUpPrefault } from './warm-up-prefault.ts'
 
 await runWorker(async (tell) => {
   const plan = workerData as AttachPlan | LazyPlan
@@ -68,6 +70,8 @@ await runWorker(async (tell) => {
   })
   scheduleThread(PREFAULT_NICE, PREFAULT_SLICE_NS)
   tell({ kind: 'ready' })
+  // Nobody waits for prefault: whoever is first served without it is served by the demand lane.
+  if (!('lazy' in plan) && schemeOf(plan.sourceUrl) === 'tcp') ifAllowed(() => warmUpPrefault(clock))
   runAgent(agent, doorbell, makeWait('block', clock), () => false)
   agent.close()
 }, parentPort)

@@ -1,4 +1,4 @@
-/** A source and a destination's channel over loopback, both in this thread, on a scratch image: what a warm-up drives. */
+/** A source and a destination's channels over loopback, all in this thread, on a scratch image: what a warm-up drives. */
 import { FaultlaneError } from '../errors.ts'
 import { MSG } from '../native/abi.ts'
 import { NativeBuffer } from '../native/buffer.ts'
@@ -15,6 +15,7 @@ import {
   WELCOME_BYTES,
   WIRE_VERSION,
 } from '../transport/tcp/wire.ts'
+import type { Lane } from '../transport/transport.ts'
 
 export const PAGE_BYTES = 4096
 export const PAGES = 64
@@ -30,18 +31,23 @@ export function ifAllowed(warmUp: () => void): void {
   }
 }
 
+/** What a channel calls itself, and the image that both ends speak of. */
+const NAME = 'warm-up'
+const IMAGE_ID = '0000000000000001'
+
 export class ScratchRoad {
-  readonly channel: TcpChannel
   readonly source: TcpSource
   /** Ends the source's sleep. */
   readonly event = new EventFd()
   readonly #image = new NativeBuffer(PAGES * PAGE_BYTES, PAGE_BYTES)
 
+  readonly #channels: TcpChannel[] = []
+
   constructor() {
     this.#image.u32.fill(1)
     const image = {
-      name: 'warm-up',
-      id: '0000000000000001',
+      name: NAME,
+      id: IMAGE_ID,
       bytes: PAGES * PAGE_BYTES,
       address: this.#image.address,
       fd: -1,
@@ -49,11 +55,15 @@ export class ScratchRoad {
       isOurs: true,
     }
     this.source = new TcpSource('tcp://127.0.0.1:0', image, { wakeFd: this.event.fd })
+  }
+
+  /** A channel to the source, welcomed. */
+  open(lane: Lane): TcpChannel {
     const socket = dialTcp(parseTcpUrl(this.source.url), 1000)
     const hello = new NativeBuffer(WELCOME_BYTES)
     hello.u32[HELLO.MAGIC] = HELLO_MAGIC
     hello.u32[HELLO.VERSION] = WIRE_VERSION
-    hello.u32[HELLO.LANE] = LANE_CODE.demand
+    hello.u32[HELLO.LANE] = LANE_CODE[lane]
     hello.u32[HELLO.PAGE_BYTES] = PAGE_BYTES
     libc().send(socket, hello.address, HELLO_BYTES, 0)
     let received = 0
@@ -63,8 +73,10 @@ export class ScratchRoad {
       const got = libc().recv(socket, hello.address, WELCOME_BYTES - received, MSG.DONTWAIT)
       if (got > 0) received += got
     }
-    const info = { imageId: image.id, pageSize: PAGE_BYTES, pageCount: PAGES, dataExtents: null }
-    this.channel = new TcpChannel(socket, 'warm-up', 'demand', info)
+    const info = { imageId: IMAGE_ID, pageSize: PAGE_BYTES, pageCount: PAGES, dataExtents: null }
+    const channel = new TcpChannel(socket, NAME, lane, info)
+    this.#channels.push(channel)
+    return channel
   }
 
   turnSource(): void {
@@ -72,7 +84,7 @@ export class ScratchRoad {
   }
 
   close(): void {
-    this.channel.close()
+    for (const channel of this.#channels) channel.close()
     this.source.close()
     this.event.close()
   }

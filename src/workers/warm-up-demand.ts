@@ -44,6 +44,7 @@ const TURNS_MAX = 4 * PAGES * TURNS_PER_FAULT
 export function warmUpDemand(clock: Clock, wait: WaitMode): void {
   rehearseHandshake(10)
   const road = new ScratchRoad()
+  const channel = road.open('demand')
   const bytes = PAGES * PAGE_BYTES
   const flags = MAP.PRIVATE | MAP.ANONYMOUS
   const addresses = HINTS.map((hint) =>
@@ -57,7 +58,7 @@ export function warmUpDemand(clock: Clock, wait: WaitMode): void {
   for (let i = 0; i < 10; i++) stalls.record(1e9) // Sums leave 31 bits within seconds.
   const hints = new RingProducer(board.memory.hints)
   const parts = { table, board, hints, counters, stalls, promotedWaits, clock }
-  const lane = new DemandLane(road.channel, parts)
+  const lane = new DemandLane(channel, parts)
   const bell = new EventFd()
   const prefaultBell = board.prefaultBell({ signal: () => bell.signal(), sleep: () => {} })
   const listener = new PairListener()
@@ -68,8 +69,8 @@ export function warmUpDemand(clock: Clock, wait: WaitMode): void {
     lane,
     sharedPrefault: undefined,
     hasPrefaultAgent: false,
-    reopen: () => road.channel,
-    channel: road.channel,
+    reopen: () => channel,
+    channel,
     dataExtents: Uint32Array.of(0, PAGES),
     bell,
     prefaultBell,
