@@ -68,10 +68,7 @@ export async function openLink(
       `tcp://${sourceIp}:0`,
     ]
     if (spec.kind === 'emulated') command.push('--link', spec.name)
-    source = await Daemon.start(
-      [...command, '--wait', spec.kind === 'emulated' ? 'spin' : wait],
-      namespaces?.atSource,
-    )
+    source = await Daemon.start([...command, '--wait', wait], namespaces?.atSource)
     const sourceUrl = /tcp:\S+/.exec(source.readyLine)?.[0] ?? ''
     return {
       spec,

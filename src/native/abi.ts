@@ -80,6 +80,7 @@ export const SO = {
   KEEPALIVE: 9,
   PRIORITY: 12,
   PEERCRED: 17,
+  TIMESTAMPNS: 35,
   BUSY_POLL: 46,
   MAX_PACING_RATE: 47,
 } as const
@@ -123,6 +124,8 @@ export const MSGHDR = {
 } as const
 /** struct cmsghdr: len u64, level i32, type i32, then data, padded to 8 */
 export const CMSGHDR_BYTES = 16
+export const CLOCK_REALTIME = 0
+export const PR_SET_TIMERSLACK = 29
 
 export const EFD = { CLOEXEC: 0x80000, NONBLOCK: 0x800 } as const
 

@@ -2,7 +2,7 @@
 import { parentPort, workerData } from 'node:worker_threads'
 import { DEMAND_SLICE_NS } from '../config.ts'
 import { EventFd } from '../native/event-fd.ts'
-import { scheduleThread } from '../native/sched.ts'
+import { scheduleThread, sleepExactly } from '../native/sched.ts'
 import { settleThread } from './affinity.ts'
 import type { ServePlan } from './plans.ts'
 import { runWorker } from './run-worker.ts'
@@ -15,8 +15,8 @@ await runWorker(async (tell) => {
   const plan = workerData as ServePlan
   const transport = await loadSourceTransport(plan.url)
   // What can be refused is asked before there is a socket to leave behind.
-  // An emulated link stands for another machine, and keeps time by spinning.
-  settleThread(plan.link !== undefined && plan.affinity === 'auto' ? 'off' : plan.affinity)
+  settleThread(plan.affinity)
+  if (plan.link !== undefined) sleepExactly()
   scheduleThread(0, DEMAND_SLICE_NS)
   if (schemeOf(plan.url) === 'tcp') ifAllowed(() => warmUpSource(plan.wait))
   const bell = new EventFd(plan.bellFd)

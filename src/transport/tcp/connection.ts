@@ -13,6 +13,7 @@ import { ERRNO, errnoName, MSG } from '../../native/abi.ts'
 import { addressOfArray, NativeBuffer } from '../../native/buffer.ts'
 import { type Libc, libc } from '../../native/libc.ts'
 import { tuneSocket } from '../../native/socket.ts'
+import { StampedReceiver } from '../../native/stamped-receiver.ts'
 import type { SourceStats } from '../source.ts'
 import { COMPLETION } from '../transport.ts'
 import { FrameSender } from './frame-sender.ts'
@@ -66,6 +67,7 @@ export class Connection {
   // Behind an emulated link only: what goes through it, and when each read may be seen.
   readonly #link: SourceLink | undefined
   readonly #linkSender: LinkSender | undefined
+  readonly #stamped: StampedReceiver | undefined
   readonly #queueVisibleNs = new Float64Array(QUEUE_SLOTS)
 
   constructor(
@@ -78,6 +80,7 @@ export class Connection {
   ) {
     this.#link = link
     this.#linkSender = link && new LinkSender(fd)
+    this.#stamped = link && new StampedReceiver(fd)
     this.fd = fd
     this.peer = peer
     this.openedAtMs = openedAtMs
@@ -105,13 +108,16 @@ export class Connection {
     return this.#sender.pendingBytes > 0 || this.#linkSender?.isBlocked === true
   }
 
-  /** When the emulated link has the next thing to do here; Infinity: nothing. */
-  get nextDueNs(): number {
+  /** Behind an emulated link: when its first frame arrives; Infinity: none is under way, or the socket is full. */
+  get nextArrivalNs(): number {
     const sender = this.#linkSender
-    if (!sender || sender.isBlocked) return Infinity
-    if (this.#queueCount === 0 || sender.isFull) return sender.nextArrivalNs
-    const visibleNs = this.#queueVisibleNs[this.#queueHead] as number
-    return Math.min(sender.nextArrivalNs, Math.max(visibleNs, (this.#link as SourceLink).roomAtNs))
+    return !sender || sender.isBlocked ? Infinity : sender.nextArrivalNs
+  }
+
+  /** Behind an emulated link: when the first read that waits may be seen; Infinity: none waits, or too much is under way. */
+  get nextVisibleNs(): number {
+    if (this.#queueCount === 0 || this.#linkSender?.isFull !== false) return Infinity
+    return this.#queueVisibleNs[this.#queueHead] as number
   }
 
   /** Takes requests the destination has sent; how many, 0 when there is nothing. */
@@ -119,7 +125,10 @@ export class Connection {
     const free = QUEUE_SLOTS - this.#queueCount
     const room = this.lane === 0 ? HELLO_BYTES - this.#inEnd : free * FRAME_BYTES - this.#inEnd
     if (room <= 0) return 0
-    const got = this.#libc.recv(this.fd, this.#in.address + this.#inEnd, room, MSG.DONTWAIT)
+    const address = this.#in.address + this.#inEnd
+    const got = this.#stamped
+      ? this.#stamped.receive(address, room)
+      : this.#libc.recv(this.fd, address, room, MSG.DONTWAIT)
     if (got < 0) {
       const errno = this.#libc.errno()
       if (errno === ERRNO.EAGAIN || errno === ERRNO.EINTR) this.isReadable = false
@@ -150,7 +159,7 @@ export class Connection {
   #takeRequests(): number {
     const u32 = this.#in.u32
     const pageCountMax = (this.#reader as ImageReader).pageCount
-    const visibleNs = this.#link ? this.#link.requestVisibleNs() : 0
+    const visibleNs = this.#link ? this.#link.requestVisibleNs((this.#stamped as StampedReceiver).ageNs) : 0
     let at = 0
     let taken = 0
     for (; this.#inEnd - at >= FRAME_BYTES; at += FRAME_BYTES) {
@@ -184,7 +193,7 @@ export class Connection {
   answer(readsMax: number, bytesMax: number): number {
     const sender = this.#sender
     if (sender.pendingBytes > 0) return this.#send()
-    if (this.#linkSender) return this.#answerOverLink(this.#linkSender, readsMax, bytesMax)
+    if (this.#linkSender) return this.#deliver(this.#linkSender)
     let gathered = 0
     for (let reads = 0; reads < readsMax && this.#queueCount > 0 && gathered < bytesMax && !sender.isFull; ) {
       const at = this.#queueHead * QUEUE_WORDS
@@ -198,33 +207,28 @@ export class Connection {
     return this.#send()
   }
 
-  /** As answer(), through the emulated link: what has arrived goes out, what is visible and finds room goes in. */
-  #answerOverLink(sender: LinkSender, readsMax: number, bytesMax: number): number {
+  /** One frame of the first read that waits enters the emulated link at `enterNs`. */
+  enterLink(enterNs: number, bytesMax: number): void {
+    const at = this.#queueHead * QUEUE_WORDS
+    this.#gather(at, bytesMax, enterNs)
+    if (this.#queue[at + 2] !== 0) return
+    this.#queueHead = (this.#queueHead + 1) % QUEUE_SLOTS
+    this.#queueCount--
+  }
+
+  /** What has arrived at the end of the emulated link goes to the socket. */
+  #deliver(sender: LinkSender): number {
     const link = this.#link as SourceLink
     const nowNs = link.nowNs()
-    let gathered = 0
-    let reads = 0
-    while (reads < readsMax && this.#queueCount > 0 && gathered < bytesMax && !sender.isFull) {
-      const slot = this.#queueHead
-      const visibleNs = this.#queueVisibleNs[slot] as number
-      if (visibleNs > nowNs || link.roomAtNs > nowNs) break
-      const at = slot * QUEUE_WORDS
-      gathered += FRAME_BYTES + this.#gather(at, Math.min(link.frameBytesMax, bytesMax - gathered))
-      if (this.#queue[at + 2] === 0) {
-        this.#queueHead = (this.#queueHead + 1) % QUEUE_SLOTS
-        this.#queueCount--
-        reads++
-      }
-    }
     const dueNs = sender.nextArrivalNs
     const sent = sender.send(nowNs)
     if (sent > 0 && this.lane === LANE_CODE.demand) link.recordLateness(nowNs - dueNs)
     if (sender.failedErrno !== 0) this.endReason = `send failed with ${errnoName(sender.failedErrno)}`
-    return gathered + sent
+    return sent
   }
 
   /** One reply frame for the longest run of alike pages at the queue's head; its payload bytes. */
-  #gather(at: number, bytesMax: number): number {
+  #gather(at: number, bytesMax: number, enterNs = 0): number {
     const reader = this.#reader as ImageReader
     const slot = this.#queue[at] as number
     const firstPage = this.#queue[at + 1] as number
@@ -238,7 +242,7 @@ export class Connection {
     const bytes = kind === COMPLETION.CONTENT ? run * reader.pageBytes : 0
     const address = reader.addressOf(firstPage)
     if (this.#linkSender) {
-      const arrivalNs = (this.#link as SourceLink).take(FRAME_BYTES + bytes)
+      const arrivalNs = (this.#link as SourceLink).take(FRAME_BYTES + bytes, enterNs)
       this.#linkSender.addFrame(slot, firstPage, run, kind, address, bytes, arrivalNs)
     } else this.#sender.addFrame(slot, firstPage, run, kind, address, bytes)
     this.#queue[at + 1] = firstPage + run

@@ -62,23 +62,38 @@ export class TcpSource implements SourceAgent {
 
   doWork(): number {
     if (++this.#turn % TURNS_PER_POLL === 0) this.#wait(0)
+    if (this.#link) return this.#linkTurn(this.#link)
     const connections = this.#connections
-    const readAtOnce = this.#demandCount <= DIRECT_READS_MAX
     let work = 0
     for (let i = 0; i < connections.length; i++) {
       const connection = connections[i] as Connection
-      if (connection.lane !== LANE_CODE.demand) continue
-      if (connection.isReadable || readAtOnce) work += connection.receive()
-      if (connection.hasQueued || connection.isSending) {
-        work += connection.answer(REQUESTS_PER_TURN_MAX, BULK_QUANTUM_BYTES)
-      }
+      if (connection.lane === LANE_CODE.demand) work += this.#receiveDemand(connection) + answer(connection)
     }
-    work += this.#bulkTurn()
-    return work
+    return work + this.#receiveOthers() + this.#answerOneOther()
   }
 
-  /** One quantum for one connection that is not demand: the next in turn that has something to send. */
-  #bulkTurn(): number {
+  /** Behind an emulated link what is asked enters the link in the link's order, and is handed on as it arrives. */
+  #linkTurn(link: SourceLink): number {
+    const connections = this.#connections
+    let work = 0
+    for (let i = 0; i < connections.length; i++) {
+      const connection = connections[i] as Connection
+      if (connection.lane === LANE_CODE.demand) work += this.#receiveDemand(connection)
+    }
+    work += this.#receiveOthers() + link.fill(connections)
+    for (let i = 0; i < connections.length; i++) {
+      const connection = connections[i] as Connection
+      if (connection.lane === LANE_CODE.demand) work += answer(connection)
+    }
+    return work + this.#answerOneOther()
+  }
+
+  #receiveDemand(connection: Connection): number {
+    return connection.isReadable || this.#demandCount <= DIRECT_READS_MAX ? connection.receive() : 0
+  }
+
+  /** What connections have said that are not demand; who has ended is let go. */
+  #receiveOthers(): number {
     const connections = this.#connections
     let work = 0
     let ended = false
@@ -91,28 +106,27 @@ export class TcpSource implements SourceAgent {
       }
       if (connection.endReason !== '') ended = true
     }
-    for (let n = 0; n < connections.length; n++) {
-      this.#nextBulk = (this.#nextBulk + 1) % connections.length
-      const connection = connections[this.#nextBulk] as Connection
-      if (connection.lane === LANE_CODE.demand || connection.endReason !== '') continue
-      if (connection.hasQueued || connection.isSending) {
-        const sent = connection.answer(REQUESTS_PER_TURN_MAX, BULK_QUANTUM_BYTES)
-        work += sent
-        if (sent > 0) break
-      }
-    }
     if (ended) this.#sweep()
     return work
   }
 
-  park(timeoutMs: number): void {
-    this.#wait(this.#link ? this.#link.sleepMs(this.#nextDueNs(), timeoutMs) : timeoutMs)
+  /** One quantum for one connection that is not demand: the next in turn that has something to send. */
+  #answerOneOther(): number {
+    const connections = this.#connections
+    for (let n = 0; n < connections.length; n++) {
+      this.#nextBulk = (this.#nextBulk + 1) % connections.length
+      const connection = connections[this.#nextBulk] as Connection
+      if (connection.lane === LANE_CODE.demand || connection.endReason !== '') continue
+      const sent = answer(connection)
+      if (sent > 0) return sent
+    }
+    return 0
   }
 
-  #nextDueNs(): number {
-    let dueNs = Infinity
-    for (const connection of this.#connections) dueNs = Math.min(dueNs, connection.nextDueNs)
-    return dueNs
+  park(timeoutMs: number): void {
+    const sleepMs = this.#link ? this.#link.sleepMs(this.#connections, timeoutMs) : timeoutMs
+    if (this.#link && sleepMs === 0) this.#libc.sched_yield() // The last microseconds are spun, giving way.
+    this.#wait(sleepMs)
   }
 
   #wait(timeoutMs: number): void {
@@ -124,6 +138,7 @@ export class TcpSource implements SourceAgent {
     }
     this.#poll.truncate(SLOT_FIRST + connections.length)
     if (this.#poll.wait(timeoutMs) === 0) {
+      if (timeoutMs > 0) this.#link?.onWoken()
       if (timeoutMs > 0) this.#dropSilent()
       return
     }
@@ -200,6 +215,11 @@ export class TcpSource implements SourceAgent {
     this.#connections = []
     this.#libc.close(this.#listenFd)
   }
+}
+
+function answer(connection: Connection): number {
+  if (!connection.hasQueued && !connection.isSending) return 0
+  return connection.answer(REQUESTS_PER_TURN_MAX, BULK_QUANTUM_BYTES)
 }
 
 export function listenTcpSource(url: string, image: ImageDescription, options: SourceOptions): SourceAgent {

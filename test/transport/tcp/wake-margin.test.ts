@@ -1,0 +1,60 @@
+import fc from 'fast-check'
+import { describe, expect, it } from 'vitest'
+import { WakeMargin } from '../../../src/transport/tcp/wake-margin.ts'
+
+/** A machine whose timers are late by what `lateNs` says; how far past the due time each of `rounds` wake-ups was. */
+function wakeUps(due: 'urgent' | 'bulk', lateNs: (round: number) => number, rounds: number): number[] {
+  const margin = new WakeMargin()
+  let nowNs = 1e9
+  return Array.from({ length: rounds }, (_, round) => {
+    const dueNs = nowNs + 1e6
+    const sleepNs =
+      due === 'urgent' ? margin.sleepNs(dueNs, Infinity, nowNs) : margin.sleepNs(Infinity, dueNs, nowNs)
+    nowNs += sleepNs + lateNs(round)
+    margin.onWoken(nowNs)
+    const pastNs = nowNs - dueNs
+    nowNs = Math.max(nowNs, dueNs)
+    return pastNs
+  })
+}
+
+describe('WakeMargin', () => {
+  it('comes to be in time for nine of ten urgent things, whatever the timer is late by', () => {
+    fc.assert(
+      fc.property(
+        fc.integer({ min: 0, max: 200_000 }),
+        fc.integer({ min: 1, max: 60_000 }),
+        (least, spread) => {
+          const late = (round: number) => least + ((round * 7919) % spread)
+          const learned = wakeUps('urgent', late, 4000).slice(3000)
+          expect(learned.filter((pastNs) => pastNs > 0).length).toBeLessThan(200)
+          // And not by being woken long before: what is spun is what the timer varies by, and some steps.
+          expect(Math.min(...learned)).toBeGreaterThan(-(spread + 20_000))
+        },
+      ),
+      { numRuns: 30 },
+    )
+  })
+
+  it('wakes on time in the middle for what is not urgent, seldom early', () => {
+    const learned = wakeUps('bulk', (round) => 40_000 + ((round * 7919) % 20_000), 4000).slice(3000)
+    expect(learned.filter((pastNs) => pastNs < 0).length).toBeLessThan(200)
+    expect(learned.filter((pastNs) => pastNs > 25_000).length).toBe(0)
+  })
+
+  it('spins when something urgent is near, and for nothing else', () => {
+    const margin = new WakeMargin()
+    expect(margin.sleepNs(1000, Infinity, 0)).toBe(0)
+    expect(margin.sleepNs(1e9, 1000, 0)).toBeGreaterThan(0)
+    expect(margin.sleepNs(1e9, 1000, 1000)).toBe(0) // It is due: deliver it.
+    expect(margin.sleepNs(Infinity, Infinity, 0)).toBe(Infinity)
+  })
+
+  it('learns nothing from a sleep that had no time to end', () => {
+    const margin = new WakeMargin()
+    const before = margin.sleepNs(1e9, Infinity, 0)
+    margin.sleepNs(Infinity, Infinity, 0)
+    margin.onWoken(5e8)
+    expect(margin.sleepNs(1e9, Infinity, 0)).toBe(before)
+  })
+})
