@@ -1,6 +1,8 @@
 import { type Command, Option } from 'commander'
 import { serve } from '../daemon/serve.ts'
+import type { LatencySnapshot } from '../ring/latency-snapshot.ts'
 import { nicPresets } from '../transport/rdma-sim/nic-presets.ts'
+import { parseLink } from '../transport/tcp/link-spec.ts'
 import type { Affinity } from '../workers/affinity.ts'
 import { schemeOf } from '../workers/transports.ts'
 import { WAIT_MODES, type WaitMode } from '../workers/wait.ts'
@@ -73,13 +75,22 @@ export function addServe(program: Command): void {
       say(`ready ${serving.url} image ${serving.imageId} ${formatSize(serving.bytes)}${through}`)
       await serving.closed
       if (flags.link !== undefined) {
-        const lateness = serving.linkLateness()
-        const us = (percentile: number) => (lateness.percentileNs(percentile) / 1000).toFixed(1)
-        say(
-          `emulated link ${flags.link}: ${lateness.count} demand replies, late by p50 ${us(50)} p99 ${us(99)} µs`,
-        )
+        say(linkWords(flags.link, serving.linkLateness(), serving.linkQueueing()))
       }
     })
+}
+
+/** How true the emulated link was, and what a demand reply met on it. */
+function linkWords(link: string, lateness: LatencySnapshot, queueing: LatencySnapshot): string {
+  const us = (of: LatencySnapshot) =>
+    [50, 99].map((at) => `p${at} ${(of.percentileNs(at) / 1000).toFixed(1)}`).join(' ')
+  const { rttNs } = parseLink(link)
+  const ratios = [50, 99].map((at) => `p${at} ${(1 + lateness.percentileNs(at) / rttNs).toFixed(3)}`)
+  const trip = rttNs === 0 ? '' : `, round trip measured ÷ asked ${ratios.join(' ')}`
+  return (
+    `emulated link ${link}: ${lateness.count} demand replies, late by ${us(lateness)} µs${trip}, ` +
+    `behind others in its queue for ${us(queueing)} µs`
+  )
 }
 
 function withSetting(url: string, name: string, value: string): string {

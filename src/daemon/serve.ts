@@ -43,6 +43,8 @@ export interface Serving {
   readonly bytes: number
   /** How late the emulated link delivered demand replies: what it adds to the round trip asked for. */
   linkLateness(): LatencySnapshot
+  /** How long demand replies stood in the emulated link's queue behind what it had taken before. */
+  linkQueueing(): LatencySnapshot
   /** Resolves when the thread that serves has ended. */
   readonly closed: Promise<void>
   close(): Promise<void>
@@ -68,6 +70,7 @@ export async function serve(options: ServeOptions): Promise<Serving> {
     })
   }
   const linkLateness = LatencyHistogram.allocate()
+  const linkQueueing = LatencyHistogram.allocate()
   const image =
     options.image !== undefined ? Image.open(options.image) : await synthesize(options.synthetic ?? 0)
   const event = new EventFd()
@@ -79,6 +82,7 @@ export async function serve(options: ServeOptions): Promise<Serving> {
     affinity: options.affinity ?? 'auto',
     link: options.link,
     linkLateness,
+    linkQueueing,
     bell,
     bellFd: event.fd,
   }
@@ -110,6 +114,7 @@ export async function serve(options: ServeOptions): Promise<Serving> {
       imageId: image.description.id,
       bytes: image.description.bytes,
       linkLateness: () => new LatencyHistogram(linkLateness).snapshot(),
+      linkQueueing: () => new LatencyHistogram(linkQueueing).snapshot(),
       closed: worker.ended,
       close,
     }

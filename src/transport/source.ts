@@ -33,6 +33,8 @@ export interface SourceOptions {
   readonly link?: string
   /** Shared memory of a LatencyHistogram: how late the emulated link delivered demand replies. */
   readonly linkLateness?: Int32Array<SharedArrayBuffer>
+  /** The same: how long demand replies stood in its queue. */
+  readonly linkQueueing?: Int32Array<SharedArrayBuffer>
   /** Told who was turned away or cut off, and why. */
   readonly onRefused?: (reason: string) => void
 }

@@ -50,6 +50,7 @@ export interface ServePlan {
   readonly affinity: Affinity
   readonly link: string | undefined
   readonly linkLateness: Int32Array<SharedArrayBuffer>
+  readonly linkQueueing: Int32Array<SharedArrayBuffer>
   readonly bell: Int32Array<SharedArrayBuffer>
   readonly bellFd: number
 }

@@ -22,7 +22,9 @@ await runWorker(async (tell) => {
   const bell = new EventFd(plan.bellFd)
   const source = transport.listen(plan.url, plan.image, {
     wakeFd: bell.fd,
-    ...(plan.link === undefined ? {} : { link: plan.link, linkLateness: plan.linkLateness }),
+    ...(plan.link === undefined ? {} : { link: plan.link }),
+    linkLateness: plan.linkLateness,
+    linkQueueing: plan.linkQueueing,
     onRefused: (reason) => tell({ kind: 'refused-peer', reason }),
   })
   tell({ kind: 'ready', url: source.url })

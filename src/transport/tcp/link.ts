@@ -26,6 +26,11 @@ export class Link {
     return receivedNs + this.#oneWayNs
   }
 
+  /** When it will have sent all that it has taken. */
+  get idleAtNs(): number {
+    return this.#idleAtNs
+  }
+
   /** Whether a frame finds room in the queue. An empty queue takes a frame of any size. */
   hasRoom(bytes: number, nowNs: number): boolean {
     return nowNs >= this.roomAtNs(bytes)

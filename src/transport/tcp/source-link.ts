@@ -8,6 +8,7 @@
  */
 import { type Clock, monotonicClock } from '../../clock.ts'
 import { LatencyHistogram } from '../../ring/histogram.ts'
+import type { SourceOptions } from '../source.ts'
 import { Link } from './link.ts'
 import { parseLink } from './link-spec.ts'
 import { WakeMargin } from './wake-margin.ts'
@@ -31,22 +32,27 @@ export interface LinkEntrant {
   enterLink(enterNs: number, bytesMax: number): void
 }
 
+/** Shared memory of histograms: how late demand replies were delivered, and how long they stood in the queue. */
+export type LinkFigures = Pick<SourceOptions, 'linkLateness' | 'linkQueueing'>
+
 export class SourceLink {
   readonly frameBytesMax: number
   readonly #link: Link
   readonly #lookAheadNs: number
   readonly #lateness: LatencyHistogram
+  readonly #queueing: LatencyHistogram
   readonly #clock: Clock
   readonly #margin = new WakeMargin()
   #startAt = 0
 
-  constructor(spec: string, lateness?: Int32Array<SharedArrayBuffer>, clock: Clock = monotonicClock) {
+  constructor(spec: string, figures: LinkFigures = {}, clock: Clock = monotonicClock) {
     this.#clock = clock
     const parsed = parseLink(spec)
     this.#link = new Link(parsed)
     this.#lookAheadNs = parsed.rttNs / 2
     this.frameBytesMax = Math.min(FRAME_BYTES_MAX, parsed.queueBytes)
-    this.#lateness = new LatencyHistogram(lateness ?? LatencyHistogram.allocate())
+    this.#lateness = new LatencyHistogram(figures.linkLateness ?? LatencyHistogram.allocate())
+    this.#queueing = new LatencyHistogram(figures.linkQueueing ?? LatencyHistogram.allocate())
   }
 
   /** When the source may see a request that the kernel received `ageNs` ago. */
@@ -70,6 +76,9 @@ export class SourceLink {
         nextNs = enterNs
       }
       if (!next) return frames
+      if (next.lane === LANE_CODE.demand) {
+        this.#queueing.record(Math.max(0, this.#link.idleAtNs - next.nextVisibleNs))
+      }
       next.enterLink(nextNs, this.frameBytesMax)
       this.#startAt = (connections.indexOf(next) + 1) % connections.length
     }
@@ -81,7 +90,7 @@ export class SourceLink {
     return this.#link.take(bytes, enterNs)
   }
 
-  /** A demand reply that was due at `dueNs` is handed to the socket now. */
+  /** A demand reply is handed to the socket so long after it was due. */
   recordLateness(latenessNs: number): void {
     this.#lateness.record(latenessNs)
   }

@@ -55,7 +55,7 @@ export class TcpSource implements SourceAgent {
     this.url = formatTcpUrl(address)
     this.#readers = new ImageReaders(image)
     this.#options = options
-    this.#link = options.link === undefined ? undefined : new SourceLink(options.link, options.linkLateness)
+    this.#link = options.link === undefined ? undefined : new SourceLink(options.link, options)
     this.#poll.set(SLOT_WAKE, options.wakeFd, POLL.IN)
     this.#poll.set(SLOT_LISTEN, fd, POLL.IN)
   }

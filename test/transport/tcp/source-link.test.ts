@@ -42,7 +42,7 @@ interface Request {
 /** What a source delivers when its thread gets to it at these times only. */
 function arrivalsOf(requests: readonly Request[], turnsAtNs: readonly number[]): number[] {
   let nowNs = 0
-  const link = new SourceLink('1Gbit/200us/16KiB', undefined, { nowNs: () => nowNs })
+  const link = new SourceLink('1Gbit/200us/16KiB', {}, { nowNs: () => nowNs })
   const arrivals: number[] = []
   const demand = new Requests(link, LANE_CODE.demand, arrivals)
   const bulk = new Requests(link, LANE_CODE.prefault, arrivals)
@@ -113,7 +113,7 @@ describe('SourceLink', () => {
 
   it('lets demand in first where both wait for room', () => {
     let nowNs = 0
-    const link = new SourceLink('1Gbit/0/16KiB', undefined, { nowNs: () => nowNs })
+    const link = new SourceLink('1Gbit/0/16KiB', {}, { nowNs: () => nowNs })
     const order: number[] = []
     const entrant = (lane: number, count: number) => ({
       lane,
