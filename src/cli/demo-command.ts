@@ -1,6 +1,7 @@
 import { type Command, Option } from 'commander'
 import { runDemo } from '../measure/demo.ts'
 import { demoPreface, demoReport, demoTable, demoVerdict } from '../measure/demo-report.ts'
+import { parseLink } from '../transport/tcp/link-spec.ts'
 import { WAIT_MODES, type WaitMode } from '../workers/wait.ts'
 import { interruptible } from './interruptible.ts'
 import { writeJson } from './json-output.ts'
@@ -15,7 +16,14 @@ interface Flags {
   think: number
   wait: WaitMode
   over: 'auto' | 'userfaultfd' | 'lazy'
+  link?: string
   json?: string
+}
+
+/** Refused here, before there is a source that would refuse it. */
+function checkedLink(text: string): string {
+  parseLink(text)
+  return text
 }
 
 const QUICK_BYTES = 64 * 2 ** 20
@@ -39,6 +47,11 @@ export function addDemo(program: Command): void {
         .choices(['auto', 'userfaultfd', 'lazy'])
         .default('auto'),
     )
+    .option(
+      '--link <rate/rtt[/queue]>',
+      'an emulated network between source and client instead of bare loopback, e.g. 1Gbit/200us',
+      checkedLink,
+    )
     .option('--json <file>', 'write what the table shows as JSON, - for standard output')
     .action((flags) => interruptible(() => run(flags)))
 }
@@ -54,6 +67,7 @@ async function run(flags: Flags): Promise<void> {
       thinkNs: flags.think,
       wait: flags.wait,
       over: flags.over,
+      ...(flags.link === undefined ? {} : { link: flags.link }),
       onProgress: (text) => progress.tell(text),
     })
     progress.end()
@@ -62,6 +76,7 @@ async function run(flags: Flags): Promise<void> {
       vcpus: flags.vcpus,
       think_us: flags.think / 1000,
       wait: flags.wait,
+      link: flags.link ?? null,
       node: process.version,
     })
     const text = `${demoPreface(report)}\n\n${demoTable(report)}\n\n${demoVerdict(report)}\n`

@@ -22,6 +22,8 @@ export interface DemoReport extends DemoResult {
   readonly vcpus: number
   readonly think_us: number
   readonly wait: string
+  /** The emulated link; null: loopback. */
+  readonly link: string | null
   readonly node: string
   readonly cpu: string
   /** Each way to prefault ÷ prefault off, by workload. */
@@ -31,7 +33,7 @@ export interface DemoReport extends DemoResult {
   readonly every_byte_checked: boolean
 }
 
-export type DemoContext = Pick<DemoReport, 'image_bytes' | 'vcpus' | 'think_us' | 'wait' | 'node'>
+export type DemoContext = Pick<DemoReport, 'image_bytes' | 'vcpus' | 'think_us' | 'wait' | 'link' | 'node'>
 
 export function demoReport(result: DemoResult, context: DemoContext): DemoReport {
   const ratios = Object.fromEntries(
@@ -101,7 +103,7 @@ export function demoTable(report: DemoReport): string {
 }
 
 export function demoPreface(report: DemoReport): string {
-  const { image_bytes, vcpus, think_us, over, refusal, cpu, node, wait } = report
+  const { image_bytes, vcpus, think_us, over, refusal, cpu, node, wait, link } = report
   const how =
     over === 'lazy'
       ? 'LazyMemory, no userfaultfd: reads of the client that stand still'
@@ -110,7 +112,7 @@ export function demoPreface(report: DemoReport): string {
     `A client starts here while its ${image_bytes / 2 ** 20} MiB of memory are still in a source process; it touches pages that are not here`,
     `yet, and stands still (stalls) until they come over TCP. ${vcpus} vCPU thread${vcpus === 1 ? '' : 's'}, ${think_us} µs between touches; ${how}.`,
     ...(refusal === undefined ? [] : [`Not over userfaultfd: ${refusal}.`]),
-    `Loopback, wait ${wait}, ${cpu}, Node ${node}.`,
+    `${link === null ? 'Loopback' : `A link of ${link}, emulated in the source`}, wait ${wait}, ${cpu}, Node ${node}.`,
   ].join('\n')
 }
 

@@ -37,6 +37,8 @@ export interface DemoOptions {
   readonly thinkNs: number
   readonly wait: WaitMode
   readonly over: 'auto' | 'userfaultfd' | 'lazy'
+  /** An emulated link between source and destination: RATE/RTT[/QUEUE]. Default: loopback. */
+  readonly link?: string
   readonly onProgress: (text: string) => void
 }
 

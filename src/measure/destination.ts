@@ -13,10 +13,11 @@ export interface SourceProcess {
 
 export async function startSource(
   faultlane: Program,
-  options: { readonly bytes: number; readonly wait: string },
+  options: { readonly bytes: number; readonly wait: string; readonly link?: string },
 ): Promise<SourceProcess> {
   const child = new Child('the source (faultlane serve)', faultlane, [
     ...['serve', '--synthetic', String(options.bytes), '--wait', options.wait],
+    ...(options.link === undefined ? [] : ['--link', options.link]),
   ])
   const [, url] = await child.said(/^ready (\S+)/)
   return { url: url as string, stop: () => child.stop() }

@@ -100,6 +100,27 @@ describe('faultlane demo', () => {
     60_000,
   )
 
+  it('runs over an emulated link when asked, and says so', () => {
+    const { status, stdout, stderr } = faultlane([
+      ...['demo', '--size', '4MiB', '--over', 'lazy', '--link', '1gbit/200us', '--json', '-'],
+    ])
+    expect(stderr).toContain('A link of 1gbit/200us, emulated in the source')
+    expect(status).toBe(0)
+    const report = JSON.parse(stdout) as DemoReport
+    expect(report.link).toBe('1gbit/200us')
+    expectWhole(report, 1024)
+    // No page comes sooner than a round trip after it was asked for.
+    for (const run of report.runs.filter(({ prefault }) => prefault === 'off')) {
+      expect(run.stalls.p50_us).toBeGreaterThan(200)
+    }
+  }, 60_000)
+
+  it('says what is wrong with a link, before anything is started', () => {
+    const { status, stderr } = faultlane(['demo', '--link', 'fast'])
+    expect(stderr).toMatch(/fast.*RATE\/RTT/s)
+    expect(status).toBe(2)
+  })
+
   it('says what is wrong with a size', () => {
     const { status, stderr } = faultlane(['demo', '--size', '5000'])
     expect(stderr).toMatch(/--size.*'5000'.*whole MiB/s)

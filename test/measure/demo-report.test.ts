@@ -2,7 +2,14 @@ import { describe, expect, it } from 'vitest'
 import { type DemoResult, type DemoRun, PREFAULT_WAYS, WORKLOADS } from '../../src/measure/demo.ts'
 import { demoPreface, demoReport, demoTable, demoVerdict } from '../../src/measure/demo-report.ts'
 
-const context = { image_bytes: 64 * 2 ** 20, vcpus: 2, think_us: 20, wait: 'adaptive', node: 'v20' }
+const context = {
+  image_bytes: 64 * 2 ** 20,
+  vcpus: 2,
+  think_us: 20,
+  wait: 'adaptive',
+  link: null,
+  node: 'v20',
+}
 
 /** Six runs whose random stalls have these p99s, by way of prefault. */
 function result(p99: Record<DemoRun['prefault'], number>, change: Partial<DemoRun> = {}): DemoResult {
@@ -47,6 +54,14 @@ describe('the report of the demo', () => {
       shared: { p50: 2, p99: 2, sum: 2 },
       'own-lane': { p50: 3, p99: 3, sum: 3 },
     })
+  })
+
+  it('names the road that the pages took, and says when it was emulated', () => {
+    const run = result({ off: 100, shared: 900, 'own-lane': 150 })
+    expect(demoPreface(demoReport(run, context))).toMatch(/^Loopback, wait adaptive/m)
+    const preface = demoPreface(demoReport(run, { ...context, link: '1gbit/200us' }))
+    expect(preface).toMatch(/^A link of 1gbit\/200us, emulated in the source, wait adaptive/m)
+    expect(preface).not.toContain('Loopback')
   })
 
   it('claims nothing for short tails that were paid for with more standing still, and tells all three sums', () => {

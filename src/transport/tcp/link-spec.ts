@@ -12,13 +12,14 @@ export interface LinkSpec {
 /** 256 KiB: about what a small switch has for one port; 2 ms at 1 Gbit/s. */
 const QUEUE_BYTES = 256 * 1024
 
-const RATE = /^(\d+(?:\.\d+)?)([kMG])bit$/
+/** In any case, as `tc` takes it. */
+const RATE = /^(\d+(?:\.\d+)?)([kmg])bit$/i
 const RTT = /^(\d+(?:\.\d+)?)(us|ms|s)$/
 const QUEUE = /^(\d+(?:\.\d+)?)(KiB|MiB)$/
 const FACTORS: Record<string, number> = {
   k: 1e3,
-  M: 1e6,
-  G: 1e9,
+  m: 1e6,
+  g: 1e9,
   us: 1e3,
   ms: 1e6,
   s: 1e9,
@@ -45,5 +46,8 @@ export function parseLink(text: string): LinkSpec {
 
 function read(pattern: RegExp, text: string): number {
   const match = pattern.exec(text)
-  return match ? Number(match[1]) * (FACTORS[match[2] as string] as number) : Number.NaN
+  return match
+    ? Number(match[1]) *
+        (FACTORS[match[2] as string] ?? FACTORS[(match[2] as string).toLowerCase()] ?? Number.NaN)
+    : Number.NaN
 }

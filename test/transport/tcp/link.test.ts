@@ -83,6 +83,8 @@ describe('parseLink', () => {
   it.each([
     ['1Gbit/100us/256KiB', 125e6, 100e3, 256 * 1024],
     ['10Gbit/0', 1.25e9, 0, 256 * 1024],
+    ['1gbit/200us', 125e6, 200e3, 256 * 1024],
+    ['8Kbit/1s', 1000, 1e9, 256 * 1024],
     ['100Mbit/25ms/1MiB', 12.5e6, 25e6, 1 << 20],
     ['max/6ms', 0, 6e6, 256 * 1024],
   ])('reads %s', (text, bytesPerSecond, rttNs, queueBytes) => {
