@@ -1,11 +1,12 @@
 import { type Command, Option } from 'commander'
 import { serve } from '../daemon/serve.ts'
+import { type LevelName, levelsAt } from '../levels.ts'
 import { nicPresets } from '../transport/rdma-sim/nic-presets.ts'
 import type { Affinity } from '../workers/affinity.ts'
 import { schemeOf } from '../workers/transports.ts'
 import { WAIT_MODES, type WaitMode } from '../workers/wait.ts'
 import { onceStopped, say } from './signals.ts'
-import { formatSize, parseAffinity, parseSize } from './values.ts'
+import { formatSize, parseAffinity, parseList, parseSize, sayWithout } from './values.ts'
 
 interface Flags {
   image?: string
@@ -14,6 +15,7 @@ interface Flags {
   nic?: string
   wait: WaitMode
   affinity: Affinity
+  without: LevelName[]
   link?: string
 }
 
@@ -42,6 +44,12 @@ export function addServe(program: Command): void {
       'auto',
     )
     .option(
+      '--without <levels>',
+      `levels to switch off, to see what each is worth: ${levelsAt('serve').join(', ')}`,
+      parseList,
+      [],
+    )
+    .option(
       '--link <rate/rtt[/queue]>',
       'emulate a network in front of all destinations, e.g. 1Gbit/100us/256KiB',
     )
@@ -61,6 +69,7 @@ export function addServe(program: Command): void {
         listen,
         wait: flags.wait,
         affinity: flags.affinity,
+        without: flags.without,
         onStarting: onceStopped,
         ...(flags.link === undefined ? {} : { link: flags.link }),
         onRefused: (reason) => say(`refused ${reason}`),
@@ -70,7 +79,9 @@ export function addServe(program: Command): void {
         },
       })
       const through = flags.link === undefined ? '' : ` emulated link ${flags.link}`
-      say(`ready ${serving.url} image ${serving.imageId} ${formatSize(serving.bytes)}${through}`)
+      say(
+        `ready ${serving.url} image ${serving.imageId} ${formatSize(serving.bytes)}${through}${sayWithout(flags.without)}`,
+      )
       await serving.closed
       if (flags.link !== undefined) {
         const lateness = serving.linkLateness()

@@ -80,3 +80,12 @@ export function parseAffinity(text: string): 'auto' | 'off' | number {
   if (!/^\d{1,4}$/.test(text)) throw new InvalidArgumentError('expected auto, off or a processor’s number.')
   return Number(text)
 }
+
+/** `a,b` → a and b; said twice, the flag adds up. */
+export function parseList<T extends string>(text: string, before: readonly T[] = []): T[] {
+  return [...before, ...(text.split(',').map((word) => word.trim()) as T[])]
+}
+
+/** What a ready line says of levels that are switched off. */
+export const sayWithout = (levels: readonly string[]): string =>
+  levels.length === 0 ? '' : ` without ${levels.join(',')}`

@@ -1,5 +1,6 @@
 /** A page source: opens the image, starts the thread that serves it, and closes both in reverse. */
 import { FaultlaneError } from '../errors.ts'
+import { type LevelName, requireLevels } from '../levels.ts'
 import { Image } from '../memory/image.ts'
 import { EventFd } from '../native/event-fd.ts'
 import { Doorbell } from '../ring/doorbell.ts'
@@ -23,6 +24,8 @@ export interface ServeOptions {
   readonly wait?: WaitMode
   /** The processor that its thread keeps to. Default: auto. */
   readonly affinity?: Affinity
+  /** Levels to switch off, to see what each is worth. Default: none. */
+  readonly without?: readonly LevelName[]
   /** Told how to stop, before there is anything that a sudden end would leave behind. */
   readonly onStarting?: (stop: () => Promise<void>) => void
   /** Emulates a network in front of all destinations: RATE/RTT[/QUEUE]. TCP only. */
@@ -58,6 +61,7 @@ export async function serve(options: ServeOptions): Promise<Serving> {
     })
   }
   const url = await resolveUrl(options.listen)
+  const without = requireLevels(options.without ?? [], 'serve', schemeOf(url))
   if (options.link !== undefined && schemeOf(url) !== 'tcp') {
     throw new FaultlaneError({
       code: 'BAD_ARGUMENT',
@@ -75,7 +79,8 @@ export async function serve(options: ServeOptions): Promise<Serving> {
     url,
     image: image.description,
     wait: options.wait ?? 'adaptive',
-    affinity: options.affinity ?? 'auto',
+    affinity: without.includes('affinity') ? 'off' : (options.affinity ?? 'auto'),
+    without,
     link: options.link,
     linkLateness,
     bell,

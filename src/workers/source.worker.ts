@@ -1,6 +1,7 @@
 /** Wiring: one source agent in one thread. */
 import { parentPort, workerData } from 'node:worker_threads'
 import { DEMAND_SLICE_NS } from '../config.ts'
+import { isOn } from '../levels.ts'
 import { EventFd } from '../native/event-fd.ts'
 import { scheduleThread } from '../native/sched.ts'
 import { settleThread } from './affinity.ts'
@@ -17,15 +18,16 @@ await runWorker(async (tell) => {
   // What can be refused is asked before there is a socket to leave behind.
   // An emulated link stands for another machine, and keeps time by spinning.
   settleThread(plan.link !== undefined && plan.affinity === 'auto' ? 'off' : plan.affinity)
-  scheduleThread(0, DEMAND_SLICE_NS)
+  if (isOn('class', plan.without)) scheduleThread(0, DEMAND_SLICE_NS)
   if (schemeOf(plan.url) === 'tcp') ifAllowed(() => warmUpSource(plan.wait))
   const bell = new EventFd(plan.bellFd)
   const source = transport.listen(plan.url, plan.image, {
     wakeFd: bell.fd,
+    without: plan.without,
     ...(plan.link === undefined ? {} : { link: plan.link, linkLateness: plan.linkLateness }),
     onRefused: (reason) => tell({ kind: 'refused-peer', reason }),
   })
   tell({ kind: 'ready', url: source.url })
-  runSource(source, plan.bell, bell, plan.wait, () => false)
+  runSource(source, plan.bell, bell, plan.wait, () => false, isOn('yield', plan.without))
   source.close()
 }, parentPort)

@@ -64,6 +64,17 @@ describe('usage, exit 2', () => {
     ['serve', ['--synthetic', '1MiB', '--listen', 'tcp://127.0.0.1:70000'], /70000.*tcp:\/\/HOST:PORT/s],
     ['serve', ['--synthetic', '1MiB', '--affinity', '9999'], /--affinity: got 9999.*one of 0/],
     ['serve', ['--synthetic', '1MiB', '--frobnicate'], /unknown option '--frobnicate'/],
+    [
+      'serve',
+      ['--synthetic', '1MiB', '--without', 'turbo'],
+      /--without: got turbo, expected some of class, /,
+    ],
+    ['serve', ['--synthetic', '1MiB', '--without', 'window'], /got window.*window is a level of attach/],
+    [
+      'attach',
+      ['--socket', 's', '--source', 'tcp://127.0.0.1:1', '--without', 'class,quantum'],
+      /got quantum.*quantum is a level of serve/,
+    ],
     ['attach', ['--socket', 's'], /required option '--source <url>'/],
     ['attach', ['--source', 'tcp://127.0.0.1:1'], /required option '--socket <path>'/],
     ['attach', ['--socket', 's', '--source', 'nowhere'], /nowhere.*tcp:\/\/HOST:PORT/s],
