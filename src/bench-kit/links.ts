@@ -58,32 +58,16 @@ export async function openLink(
   try {
     if (spec.kind === 'netns') namespaces = makeNamespaceLink(`${spec.bytesPerSecond * 8}bit`, self.pid)
     const sourceIp = namespaces?.sourceIp ?? '127.0.0.1'
-    const command = [
-      self.node,
-      self.script,
-      'serve',
-      '--synthetic',
-      String(imageBytes),
-      '--listen',
-      `tcp://${sourceIp}:0`,
-    ]
-    if (spec.kind === 'emulated') command.push('--link', spec.name)
-    source = await Daemon.start(
-      [...command, '--wait', spec.kind === 'emulated' ? 'spin' : wait],
-      namespaces?.atSource,
-    )
-    const sourceUrl = /tcp:\S+/.exec(source.readyLine)?.[0] ?? ''
+    const place = { spec, imageBytes, sourceIp, atSource: namespaces?.atSource ?? [] }
+    source = await startSource(place, self, wait)
     return {
-      spec,
+      ...place,
       about:
         namespaces?.about ??
         (spec.kind === 'emulated' ? `emulated inside the source, ${spec.name}` : 'loopback'),
-      imageBytes,
       source,
-      sourceUrl,
+      sourceUrl: urlOf(source),
       atDestination: namespaces?.atDestination ?? [],
-      atSource: namespaces?.atSource ?? [],
-      sourceIp,
       folder,
       close,
     }
@@ -92,3 +76,33 @@ export async function openLink(
     throw error
   }
 }
+
+/** The same link with a source of its own, started with other flags, while `work` is done. */
+export async function withSource<T>(
+  link: OpenLink,
+  self: Self,
+  wait: string,
+  flags: readonly string[],
+  work: (link: OpenLink) => Promise<T>,
+): Promise<T> {
+  const source = await startSource(link, self, wait, flags)
+  try {
+    return await work({ ...link, source, sourceUrl: urlOf(source) })
+  } finally {
+    await source.stop()
+  }
+}
+
+function startSource(
+  link: Pick<OpenLink, 'spec' | 'imageBytes' | 'sourceIp' | 'atSource'>,
+  self: Self,
+  wait: string,
+  flags: readonly string[] = [],
+): Promise<Daemon> {
+  const image = ['--synthetic', String(link.imageBytes), '--listen', `tcp://${link.sourceIp}:0`]
+  const isEmulated = link.spec.kind === 'emulated'
+  const how = isEmulated ? ['--link', link.spec.name, '--wait', 'spin'] : ['--wait', wait]
+  return Daemon.start([self.node, self.script, 'serve', ...image, ...how, ...flags], link.atSource)
+}
+
+const urlOf = (source: Daemon): string => /tcp:\S+/.exec(source.readyLine)?.[0] ?? ''

@@ -2,7 +2,7 @@
 import { readdirSync } from 'node:fs'
 import { afterEach, describe, expect, it } from 'vitest'
 import { BULK_QUANTUM_BYTES } from '../../../src/config.ts'
-import type { LevelName } from '../../../src/levels.ts'
+import { type LevelName, levelsAt } from '../../../src/levels.ts'
 import { IP_TOS, IPPROTO_IP, IPPROTO_TCP, MSG, SO, SOL_SOCKET, TCP } from '../../../src/native/abi.ts'
 import { NativeBuffer } from '../../../src/native/buffer.ts'
 import { libc } from '../../../src/native/libc.ts'
@@ -126,8 +126,8 @@ describe('order', () => {
     expect(turnsToDemand(road('order'))).toBe(8)
   })
 
-  it('without it, still answers everything, of both lanes', () => {
-    const on = road('order')
+  it.each(levelsAt('serve'))('without %s everything is answered, of both lanes', (level) => {
+    const on = road(level)
     const [bulk, demand] = [on.join('prefault'), on.join('demand')]
     on.ask(bulk, 20, 16)
     on.ask(demand, 20, 1)
