@@ -97,6 +97,18 @@ export const LEVELS = {
     on: 'prefault places a read in one UFFDIO_COPY, 16 pages at most',
     off: 'page by page',
   },
+  promotion: {
+    at: ['attach'],
+    part: 'page',
+    on: 'a fault on a page that prefault has in flight waits for that',
+    off: 'it is asked for a second time on the demand lane, at once',
+  },
+  hedging: {
+    at: ['attach'],
+    part: 'page',
+    on: 'one that is late is asked for a second time, at most one fault in a hundred',
+    off: 'it is waited for',
+  },
 } as const satisfies Record<string, Level>
 
 export type LevelName = keyof typeof LEVELS

@@ -205,12 +205,15 @@ function figuresOf(
 
 /** Less than this is not worth a word, however steady it is. */
 const DIFFERENCE_MIN = 0.1
+/** Fewer rounds have differed by chance alone. */
+const RUNS_MIN = 3
 
 /**
  * What was different without the level: a figure whose median lies beyond every run with all levels on, and a tenth
  * from their median.
  */
 export function worthOf(without: readonly Measured[], control: readonly Measured[]): string {
+  if (without.length < RUNS_MIN) return `not told: fewer than ${RUNS_MIN} rounds`
   const said = (['p50', 'p99', 'rate'] as const).flatMap((figure) => {
     const others = control.map((run) => run[figure])
     const own = median(without.map((run) => run[figure]))

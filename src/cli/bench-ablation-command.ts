@@ -50,7 +50,7 @@ async function run(flags: Flags): Promise<void> {
   const links = split(smoke && flags.links === 'loopback,netns' ? 'loopback' : flags.links).map(parseLinkSpec)
   const reason = links.some((link) => link.kind === 'netns') ? whyNoNamespaces() : undefined
   if (reason) say(`without the namespace link: ${reason}`)
-  const imageBytes = smoke ? 128 * 2 ** 20 : flags.imageSize
+  const imageBytes = smoke ? 512 * 2 ** 20 : flags.imageSize
   await untilStopped(async (signal) => {
     const result = await benchAblation({
       links: reason ? links.filter((link) => link.kind !== 'netns') : links,
@@ -58,7 +58,7 @@ async function run(flags: Flags): Promise<void> {
       demands: choose('--demands', flags.demands, DEMAND_NAMES) as Exclude<DemandName, 'none'>[],
       runs: smoke ? 1 : flags.runs,
       wait: flags.wait,
-      limits: smoke ? { warmMs: 0, measureMs: 100 } : { warmMs: 200, measureMs: flags.measure / 1e6 },
+      limits: smoke ? { warmMs: 0, measureMs: 300 } : { warmMs: 200, measureMs: flags.measure / 1e6 },
       ...(imageBytes === undefined ? {} : { imageBytes }),
       self: { node: process.execPath, script: process.argv[1] ?? '', pid: process.pid },
       signal,

@@ -48,14 +48,8 @@ describe.skipIf(!userfaultfdOrSkipLoudly())('the benches run at their smoke size
   })
 
   it('ablation: all on, twice, and each level off at the end that it belongs to', { timeout: 60_000 }, () => {
-    const { cells } = bench('ablation', '--smoke', '--levels', 'window,order,class')
-    expect(cells.map((c: { off: string }) => c.off)).toEqual([
-      'all on',
-      'window',
-      'order',
-      'class',
-      'all on, again',
-    ])
+    const { cells } = bench('ablation', '--smoke', '--levels', 'window,order')
+    expect(cells.map((c: { off: string }) => c.off)).toEqual(['all on', 'window', 'order', 'all on, again'])
     for (const cell of cells) {
       expect(cell.sentPerUnique).toBe(1)
       expect(cell.samples).toBeGreaterThan(0)
