@@ -27,6 +27,9 @@ export interface AblationOptions {
 
 export const ALL_ON = 'all on'
 export const AGAIN = 'all on, again'
+/** Not a level, because only its user knows the rate: what `serve --pace` adds, at most of the link's rate. */
+export const PACED = '(paced)'
+const PACE_SHARE = 0.95
 
 export interface AblationFigures {
   readonly link: string
@@ -61,6 +64,7 @@ interface Cell {
   readonly demand: DemandName
   readonly isPrefaulting: boolean
   readonly off: readonly LevelName[]
+  readonly isPaced?: boolean
 }
 
 const IDLE = 'idle'
@@ -72,8 +76,9 @@ const LOOPBACK_IMAGE_BYTES = 2 ** 30
 export async function benchAblation(options: AblationOptions): Promise<AblationResult> {
   const figures: AblationFigures[] = []
   const links: { name: string; about: string; imageBytes: number }[] = []
-  const cells = cellsOf(options)
   for (const spec of options.links) {
+    // Only where there is a rate to pace by.
+    const cells = cellsOf(options).filter((cell) => !cell.isPaced || spec.bytesPerSecond > 0)
     const link = await openLink(spec, options.self, options.wait, imageBytesOf(spec, options.imageBytes))
     links.push({ name: spec.name, about: link.about, imageBytes: link.imageBytes })
     const samples = new Map<Cell, CellSample[]>(cells.map((cell) => [cell, []]))
@@ -103,6 +108,7 @@ function cellsOf({ demands, levels }: AblationOptions): Cell[] {
       { name: IDLE, demand, isPrefaulting: false, off: [] },
       { name: ALL_ON, demand, isPrefaulting: true, off: [] },
       ...levels.map((level) => ({ name: level, demand, isPrefaulting: true, off: [level] })),
+      { name: PACED, demand, isPrefaulting: true, off: [], isPaced: true },
       { name: AGAIN, demand, isPrefaulting: true, off: [] },
     ]),
   ]
@@ -127,10 +133,11 @@ function measure(options: AblationOptions, link: OpenLink, cell: Cell, seed: num
     wait,
     seed,
   }
-  if (there.length === 0) return runCell({ ...setup, link }, limits, signal)
-  return withSource(link, self, wait, ['--without', there.join(',')], (own) =>
-    runCell({ ...setup, link: own }, limits, signal),
-  )
+  const flags = there.length > 0 ? ['--without', there.join(',')] : []
+  if (cell.isPaced)
+    flags.push('--pace', `${Math.round((link.spec.bytesPerSecond * 8 * PACE_SHARE) / 1e6)}Mbit`)
+  if (flags.length === 0) return runCell({ ...setup, link }, limits, signal)
+  return withSource(link, self, wait, flags, (own) => runCell({ ...setup, link: own }, limits, signal))
 }
 
 function sayCell(

@@ -12,9 +12,11 @@ const IMAGE_BYTES_MAX = 2048 * MIB
 const IMAGE_BYTES_MIN = 64 * MIB
 
 export interface LinkSpec {
-  /** loopback, netns or RATE/RTT[/QUEUE]. */
+  /** loopback, netns, netns-bands or RATE/RTT[/QUEUE]. */
   readonly name: string
   readonly kind: 'loopback' | 'emulated' | 'netns'
+  /** Of netns: its queues have bands, as a network card's default has. */
+  readonly hasBands?: boolean
   /** 0: the link is not what limits. */
   readonly bytesPerSecond: number
   readonly rttUs: number
@@ -56,7 +58,8 @@ export async function openLink(
     rmSync(folder, { recursive: true, force: true })
   }
   try {
-    if (spec.kind === 'netns') namespaces = makeNamespaceLink(`${spec.bytesPerSecond * 8}bit`, self.pid)
+    if (spec.kind === 'netns')
+      namespaces = makeNamespaceLink(`${spec.bytesPerSecond * 8}bit`, self.pid, spec.hasBands)
     const sourceIp = namespaces?.sourceIp ?? '127.0.0.1'
     const place = { spec, imageBytes, sourceIp, atSource: namespaces?.atSource ?? [] }
     source = await startSource(place, self, wait)

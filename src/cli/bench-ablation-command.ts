@@ -31,7 +31,11 @@ export function addBenchAblation(bench: Command): void {
     .description(
       'what is each level worth that keeps prefault from delaying demand? All on, and each off in turn',
     )
-    .option('--links <list>', 'loopback, netns[:RATE] (root), RATE/RTT[/QUEUE] (emulated)', 'loopback,netns')
+    .option(
+      '--links <list>',
+      'loopback, netns[:RATE], netns-bands[:RATE] (root), RATE/RTT[/QUEUE] (emulated)',
+      'loopback,netns',
+    )
     .option('--levels <list>', `of ${LEVEL_NAMES.join(', ')}`, LEVEL_NAMES.join(','))
     .option('--demands <list>', `of ${DEMAND_NAMES.join(', ')}`, 'light')
     .option('--runs <count>', 'interleaved rounds; medians are shown', parseCount, 3)

@@ -6,7 +6,7 @@ import type { Affinity } from '../workers/affinity.ts'
 import { schemeOf } from '../workers/transports.ts'
 import { WAIT_MODES, type WaitMode } from '../workers/wait.ts'
 import { onceStopped, say } from './signals.ts'
-import { formatSize, parseAffinity, parseList, parseSize, sayWithout } from './values.ts'
+import { formatSize, parseAffinity, parseList, parseRate, parseSize, sayWithout } from './values.ts'
 
 interface Flags {
   image?: string
@@ -16,6 +16,7 @@ interface Flags {
   wait: WaitMode
   affinity: Affinity
   without: LevelName[]
+  pace?: number
   link?: string
 }
 
@@ -49,6 +50,7 @@ export function addServe(program: Command): void {
       parseList,
       [],
     )
+    .option('--pace <rate>', 'send the bulk of each destination no faster, e.g. 900Mbit', parseRate)
     .option(
       '--link <rate/rtt[/queue]>',
       'emulate a network in front of all destinations, e.g. 1Gbit/100us/256KiB',
@@ -71,6 +73,7 @@ export function addServe(program: Command): void {
         affinity: flags.affinity,
         without: flags.without,
         onStarting: onceStopped,
+        ...(flags.pace === undefined ? {} : { pace: flags.pace }),
         ...(flags.link === undefined ? {} : { link: flags.link }),
         onRefused: (reason) => say(`refused ${reason}`),
         onFailed: (error) => {

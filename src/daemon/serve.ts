@@ -28,6 +28,8 @@ export interface ServeOptions {
   readonly without?: readonly LevelName[]
   /** Told how to stop, before there is anything that a sudden end would leave behind. */
   readonly onStarting?: (stop: () => Promise<void>) => void
+  /** Bytes a second that the bulk of each destination is sent at, at most; demand is not held up. TCP only. */
+  readonly pace?: number
   /** Emulates a network in front of all destinations: RATE/RTT[/QUEUE]. TCP only. */
   readonly link?: string
   /** Told who was turned away and why. */
@@ -62,13 +64,12 @@ export async function serve(options: ServeOptions): Promise<Serving> {
   }
   const url = await resolveUrl(options.listen)
   const without = requireLevels(options.without ?? [], 'serve', schemeOf(url))
-  if (options.link !== undefined && schemeOf(url) !== 'tcp') {
-    throw new FaultlaneError({
-      code: 'BAD_ARGUMENT',
-      what: 'emulated link',
-      got: url,
-      expected: 'a tcp:// source',
-    })
+  for (const [what, value] of [
+    ['emulated link', options.link],
+    ['pace', options.pace],
+  ] as const) {
+    if (value !== undefined && schemeOf(url) !== 'tcp')
+      throw new FaultlaneError({ code: 'BAD_ARGUMENT', what, got: url, expected: 'a tcp:// source' })
   }
   const linkLateness = LatencyHistogram.allocate()
   const image =
@@ -81,6 +82,7 @@ export async function serve(options: ServeOptions): Promise<Serving> {
     wait: options.wait ?? 'adaptive',
     affinity: without.includes('affinity') ? 'off' : (options.affinity ?? 'auto'),
     without,
+    pace: options.pace,
     link: options.link,
     linkLateness,
     bell,

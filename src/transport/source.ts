@@ -32,6 +32,8 @@ export interface SourceOptions {
   readonly wakeFd: number
   /** Levels that are switched off; a transport that does not have them lets them be. */
   readonly without?: readonly LevelName[]
+  /** Bytes a second that each destination's bulk is sent at, at most. A transport that cannot throws BAD_ARGUMENT. */
+  readonly paceBytesPerSecond?: number | undefined
   /** Emulate a link of RATE/RTT[/QUEUE] in front of all destinations. A transport that cannot throws BAD_ARGUMENT. */
   readonly link?: string
   /** Shared memory of a LatencyHistogram: how late the emulated link delivered demand replies. */

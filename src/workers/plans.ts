@@ -53,6 +53,8 @@ export interface ServePlan {
   readonly affinity: Affinity
   /** Levels that are switched off. */
   readonly without: readonly LevelName[]
+  /** Bytes a second of each destination's bulk, at most. */
+  readonly pace: number | undefined
   readonly link: string | undefined
   readonly linkLateness: Int32Array<SharedArrayBuffer>
   readonly bell: Int32Array<SharedArrayBuffer>

@@ -24,6 +24,7 @@ await runWorker(async (tell) => {
   const source = transport.listen(plan.url, plan.image, {
     wakeFd: bell.fd,
     without: plan.without,
+    paceBytesPerSecond: plan.pace,
     ...(plan.link === undefined ? {} : { link: plan.link, linkLateness: plan.linkLateness }),
     onRefused: (reason) => tell({ kind: 'refused-peer', reason }),
   })

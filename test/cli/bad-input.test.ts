@@ -69,6 +69,8 @@ describe('usage, exit 2', () => {
       ['--synthetic', '1MiB', '--without', 'turbo'],
       /--without: got turbo, expected some of class, /,
     ],
+    ['serve', ['--synthetic', '1MiB', '--pace', 'fast'], /--pace.*'fast'.*like 900Mbit/s],
+    ['serve', ['--synthetic', '1MiB', '--pace', '9Mbit', '--listen', 'shm:/x'], /pace: got shm:.*tcp:/],
     ['serve', ['--synthetic', '1MiB', '--without', 'window'], /got window.*window is a level of attach/],
     [
       'attach',

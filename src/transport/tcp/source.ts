@@ -66,7 +66,7 @@ export class TcpSource implements SourceAgent {
     this.#readers = new ImageReaders(image)
     this.#options = options
     const { without } = options
-    this.#tuning = sourceTuning(without)
+    this.#tuning = sourceTuning(without, options.paceBytesPerSecond)
     this.#isDemandFirst = isOn('order', without)
     this.#isFair = isOn('fair', without)
     const hasQuantum = isOn('quantum', without)

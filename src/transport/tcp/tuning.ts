@@ -26,10 +26,17 @@ export function destinationTuning(without: readonly LevelName[] | undefined): La
  * Of a source. TCP_NOTSENT_LOWAT and no small SO_SNDBUF: both bound what stands unsent before the wire, but a send
  * buffer holds what is under way as well, and would bound the rate on a long road.
  */
-export function sourceTuning(without: readonly LevelName[] | undefined): LaneTuning {
+export function sourceTuning(
+  without: readonly LevelName[] | undefined,
+  paceBytesPerSecond: number | undefined,
+): LaneTuning {
   const { demand, prefault } = destinationTuning(without)
   return {
     demand,
-    prefault: { ...prefault, ...(isOn('unsent', without) ? { notSentLowBytes: BULK_QUANTUM_BYTES } : {}) },
+    prefault: {
+      ...prefault,
+      ...(isOn('unsent', without) ? { notSentLowBytes: BULK_QUANTUM_BYTES } : {}),
+      ...(paceBytesPerSecond === undefined ? {} : { pacingBytesPerSecond: paceBytesPerSecond }),
+    },
   }
 }

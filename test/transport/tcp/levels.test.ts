@@ -31,13 +31,13 @@ class Road {
   readonly #image = new NativeBuffer(PAGES * PAGE, PAGE)
   readonly #channels: TcpChannel[] = []
 
-  constructor(...without: LevelName[]) {
+  constructor(without: LevelName[], paceBytesPerSecond?: number) {
     this.#image.u32.fill(1)
     const image = { name: 'levels', id: ID, bytes: PAGES * PAGE, extents: null, isOurs: true, fd: -1 }
     this.source = new TcpSource(
       'tcp://127.0.0.1:0',
       { ...image, address: this.#image.address },
-      { wakeFd: -1, without },
+      { wakeFd: -1, without, paceBytesPerSecond },
     )
   }
 
@@ -82,7 +82,12 @@ class Road {
 
 const roads: Road[] = []
 const road = (...without: LevelName[]): Road => {
-  const made = new Road(...without)
+  const made = new Road(without)
+  roads.push(made)
+  return made
+}
+const pacedRoad = (paceBytesPerSecond: number): Road => {
+  const made = new Road([], paceBytesPerSecond)
   roads.push(made)
   return made
 }
@@ -186,6 +191,17 @@ describe('unsent', () => {
       return on.source.stats.bytesSent
     }
     expect(taken(road())).toBeLessThan(taken(road('unsent')))
+  })
+})
+
+describe('pace', () => {
+  it('is told to the kernel for bulk, and for nothing else', () => {
+    const paceOf = (on: Road, lane: Lane) =>
+      getSocketOption(otherEnd(on.join(lane).pollFd), SOL_SOCKET, SO.MAX_PACING_RATE)
+    expect(paceOf(road(), 'prefault')).toBe(-1) // All bits set: none.
+    const slow = pacedRoad(12_500_000)
+    expect(paceOf(slow, 'prefault')).toBe(12_500_000)
+    expect(paceOf(slow, 'demand')).toBe(-1)
   })
 })
 
