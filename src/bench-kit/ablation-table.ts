@@ -40,14 +40,16 @@ export function ablationTable(result: AblationResult): string {
     ...result.links.map((link) => `${link.name}: ${link.about}; image ${link.imageBytes / 2 ** 20} MiB`),
     `${result.figures[0]?.runs ?? 0} interleaved rounds, medians. ÷idle: the same demand with prefault off; ÷alone: the prefault with nobody touching; all levels on in both.`,
     'A difference is told when it is beyond every run with all levels on, and a tenth at least.',
+    ...(result.without.length === 0 ? [] : [`In all rows without ${result.without.join(', ')}.`]),
     '',
-    ...result.figures.filter((f) => f.off in LEVELS).map(sentence),
+    ...result.figures.filter((f) => f.worth !== '').map(sentence),
   ].join('\n')
 }
 
 function sentence(f: AblationFigures): string {
-  const { on, off } = LEVELS[f.off as LevelName]
-  return `${f.link}, ${f.demand}, ${f.off} (${on}; off: ${off}) is worth: ${f.worth}`
+  const level = f.off in LEVELS ? LEVELS[f.off as LevelName] : undefined
+  const what = level ? `${f.off} (${level.on}; off: ${level.off}) is worth` : `${f.off}, the other way round`
+  return `${f.link}, ${f.demand}, ${what}: ${f.worth}`
 }
 
 export function ablationJson(result: AblationResult, node: string, wait: string): object {
@@ -57,6 +59,7 @@ export function ablationJson(result: AblationResult, node: string, wait: string)
     bench: 'ablation',
     machine: { cpu: cpus()[0]?.model ?? '?', cores: cpus().length, kernel: release(), node },
     wait,
+    without: result.without,
     links: result.links,
     levels: LEVELS,
     cells: result.figures,

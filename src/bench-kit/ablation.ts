@@ -3,7 +3,7 @@
  * demand feel beside a saturating prefault, and how fast is the prefault? All on is measured twice a round: what the
  * two differ by is what a level must exceed before anything is said of it.
  */
-import { type LevelName, levelsAt } from '../levels.ts'
+import { LEVELS, type LevelName, levelsAt } from '../levels.ts'
 import type { Self } from './daemons.ts'
 import { DEMANDS, type DemandName } from './faulting-client.ts'
 import { median } from './isolation.ts'
@@ -14,6 +14,8 @@ import type { SessionSetup } from './session.ts'
 export interface AblationOptions {
   readonly links: readonly LinkSpec[]
   readonly levels: readonly LevelName[]
+  /** Off in all of it: what the others are worth then. */
+  readonly without: readonly LevelName[]
   readonly demands: readonly Exclude<DemandName, 'none'>[]
   readonly runs: number
   readonly wait: string
@@ -56,6 +58,8 @@ export interface AblationFigures {
 export interface AblationResult {
   readonly figures: AblationFigures[]
   readonly links: { readonly name: string; readonly about: string; readonly imageBytes: number }[]
+  /** Off in all of it. */
+  readonly without: readonly LevelName[]
 }
 
 /** One measurement of a round. */
@@ -97,19 +101,20 @@ export async function benchAblation(options: AblationOptions): Promise<AblationR
     }
     for (const demand of options.demands) figures.push(...figuresOf(spec, demand, samples))
   }
-  return { figures, links }
+  return { figures, links, without: options.without }
 }
 
-function cellsOf({ demands, levels }: AblationOptions): Cell[] {
+function cellsOf({ demands, levels, without }: AblationOptions): Cell[] {
   const alone: Cell = { name: ALONE, demand: 'none', isPrefaulting: true, off: [] }
+  const beside = (demand: DemandName) => ({ demand, isPrefaulting: true, off: without })
   return [
     alone,
     ...demands.flatMap((demand) => [
       { name: IDLE, demand, isPrefaulting: false, off: [] },
-      { name: ALL_ON, demand, isPrefaulting: true, off: [] },
-      ...levels.map((level) => ({ name: level, demand, isPrefaulting: true, off: [level] })),
-      { name: PACED, demand, isPrefaulting: true, off: [], isPaced: true },
-      { name: AGAIN, demand, isPrefaulting: true, off: [] },
+      { ...beside(demand), name: ALL_ON },
+      ...levels.map((level) => ({ ...beside(demand), name: level, off: [...without, level] })),
+      { ...beside(demand), name: PACED, isPaced: true },
+      { ...beside(demand), name: AGAIN },
     ]),
   ]
 }
@@ -148,7 +153,7 @@ function sayCell(
   sample: CellSample,
 ): void {
   const us = (percentile: number) => Math.round(sample.latency.percentileNs(percentile) / 1000)
-  const what = cell.off.length > 0 ? `without ${cell.name}` : cell.name
+  const what = cell.name in LEVELS ? `without ${cell.name}` : cell.name
   options.say(
     `run ${run + 1}/${options.runs} ${spec.name} ${cell.demand}, ${what}: ${sample.faults} faults, ` +
       `p50 ${us(50)} p99 ${us(99)} µs, prefault ${sample.prefaultMBps.toFixed(0)} MB/s`,
@@ -205,7 +210,7 @@ function figuresOf(
         hedged: own.reduce((sum, sample) => sum + sample.hedged, 0),
         samples: own.reduce((sum, sample) => sum + sample.faults, 0),
         runs: own.length,
-        worth: cell.off.length > 0 ? worthOf(runs, control) : '',
+        worth: cell.name.startsWith(ALL_ON) ? '' : worthOf(runs, control),
       }
     })
 }

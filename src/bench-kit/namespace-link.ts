@@ -4,8 +4,8 @@
  * Addresses exist inside the namespaces only. Owned by the bench; remove() must be called whatever happens.
  *
  * One FIFO per direction (tbf's own bfifo), without bands: the hard case, as in a switch downstream, where what a
- * host asks of its own queues (SO_PRIORITY) is worth nothing. With bands each end has a `prio` below its `tbf`, which
- * is what pfifo_fast, the default of a network card, does with a packet's priority.
+ * host asks of its own queues (SO_PRIORITY) is worth nothing. With bands each end has a `pfifo_fast` below its `tbf`,
+ * the default of a network card, which sends by a packet's priority.
  */
 import { execFileSync } from 'node:child_process'
 import { existsSync } from 'node:fs'
@@ -91,14 +91,14 @@ export function makeNamespaceLink(rate: string, pid: number, hasBands = false): 
         'limit',
         LIMIT,
       ])
-      if (hasBands) run('tc', ['-n', name, 'qdisc', 'add', 'dev', device, 'parent', '1:1', 'prio'])
+      if (hasBands) run('tc', ['-n', name, 'qdisc', 'add', 'dev', device, 'parent', '1:1', 'pfifo_fast'])
     }
   } catch (error) {
     remove()
     throw error
   }
   return {
-    about: `two network namespaces, veth, tbf rate ${rate} burst ${BURST} limit ${LIMIT} B at both ends${hasBands ? ', with the three bands of prio' : ''}`,
+    about: `two network namespaces, veth, tbf rate ${rate} burst ${BURST} limit ${LIMIT} B at both ends${hasBands ? ', with the three bands of pfifo_fast' : ''}`,
     sourceIp: SOURCE_IP,
     atSource: ['ip', 'netns', 'exec', names.source],
     atDestination: ['ip', 'netns', 'exec', names.destination],

@@ -14,6 +14,7 @@ import { parseCount, parseDuration, parseSize } from './values.ts'
 interface Flags {
   links: string
   levels: string
+  without?: string
   demands: string
   runs: number
   measure: number
@@ -37,6 +38,7 @@ export function addBenchAblation(bench: Command): void {
       'loopback,netns',
     )
     .option('--levels <list>', `of ${LEVEL_NAMES.join(', ')}`, LEVEL_NAMES.join(','))
+    .option('--without <list>', 'levels that are off in all rows, to see what the others are worth then')
     .option('--demands <list>', `of ${DEMAND_NAMES.join(', ')}`, 'light')
     .option('--runs <count>', 'interleaved rounds; medians are shown', parseCount, 3)
     .option('--measure <duration>', 'longest measurement of one cell', parseDuration, 1e9)
@@ -59,6 +61,8 @@ async function run(flags: Flags): Promise<void> {
     const result = await benchAblation({
       links: reason ? links.filter((link) => link.kind !== 'netns') : links,
       levels: choose('--levels', flags.levels, LEVEL_NAMES) as LevelName[],
+      without:
+        flags.without === undefined ? [] : (choose('--without', flags.without, LEVEL_NAMES) as LevelName[]),
       demands: choose('--demands', flags.demands, DEMAND_NAMES) as Exclude<DemandName, 'none'>[],
       runs: smoke ? 1 : flags.runs,
       wait: flags.wait,
