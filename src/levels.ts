@@ -103,12 +103,6 @@ export const LEVELS = {
     on: 'a fault on a page that prefault has in flight waits for that',
     off: 'it is asked for a second time on the demand lane, at once',
   },
-  hedging: {
-    at: ['attach'],
-    part: 'page',
-    on: 'one that is late is asked for a second time, at most one fault in a hundred',
-    off: 'it is waited for',
-  },
 } as const satisfies Record<string, Level>
 
 export type LevelName = keyof typeof LEVELS

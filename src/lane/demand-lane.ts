@@ -3,7 +3,7 @@
  * the demand agent. A fault never waits here for anything but the network, the source and the kernel.
  *
  * A page is asked for once: whoever moves it out of MISSING asks. A fault on a page that prefault has in flight
- * promotes it and waits for that; one that is late may be asked for again (hedging.ts).
+ * promotes it and waits for that.
  */
 import type { Clock } from '../clock.ts'
 import { type FaultSink, type FaultSource, PLACED, type Placer } from '../fault/fault-source.ts'
@@ -15,7 +15,6 @@ import type { RingProducer } from '../ring/spsc-ring.ts'
 import { type Channel, COMPLETION, type CompletionSink } from '../transport/transport.ts'
 import type { Board } from './board.ts'
 import { Deferred } from './deferred.ts'
-import { type Hedging, isHedgeDue } from './hedging.ts'
 import { PageQueue } from './page-queue.ts'
 import type { DemandCounter } from './stats.ts'
 
@@ -28,7 +27,7 @@ const FAULTS_PER_READ_MAX = 64
 /** A page that the source could not read is asked for again after this long. */
 const RETRY_ERROR_NS = 500e6
 /** In place of a start: a second request, whose stall is that of the promoted page. */
-const HEDGE = -1
+const SECOND = -1
 
 export interface DemandLaneParts {
   readonly table: PageTable
@@ -41,8 +40,8 @@ export interface DemandLaneParts {
   readonly clock: Clock
   /** Called when the last pending demand has been answered: the prefault lane may sleep on that. */
   readonly onQuiet?: () => void
-  /** When a promoted page is asked for a second time. Default: never. */
-  readonly hedging?: Hedging | undefined
+  /** Level `promotion` off: a page that prefault has in flight is asked for a second time, at once. Default: no. */
+  readonly asksTwice?: boolean
 }
 
 export class DemandLane implements CompletionSink, FaultSink {
@@ -57,7 +56,7 @@ export class DemandLane implements CompletionSink, FaultSink {
   readonly #clock: Clock
   readonly #onQuiet: (() => void) | undefined
   readonly #count: Record<DemandCounter, number>
-  readonly #hedging: Hedging | undefined
+  readonly #asksTwice: boolean
   #channel: Channel
   /** Between a broken channel and its successor faults are taken, and nothing is posted. */
   #isCut = false
@@ -65,7 +64,6 @@ export class DemandLane implements CompletionSink, FaultSink {
   #placer: Placer | undefined
   readonly #deferred: Deferred
   readonly #backlog = new PageQueue(QUEUE_PAGES)
-  /** Since when each is waited for; negative once it has been asked for a second time. */
   readonly #promoted = new PageQueue(QUEUE_PAGES)
   readonly #failed = new PageQueue(QUEUE_PAGES)
   // Reads in flight: the work id is the index.
@@ -87,7 +85,7 @@ export class DemandLane implements CompletionSink, FaultSink {
     this.#promotedWaits = parts.promotedWaits
     this.#clock = parts.clock
     this.#onQuiet = parts.onQuiet
-    this.#hedging = parts.hedging
+    this.#asksTwice = parts.asksTwice ?? false
     const names = parts.counters.names
     this.#count = Object.fromEntries(names.map((name) => [name, parts.counters.indexOf(name)])) as never
     this.#deferred = new Deferred(parts.clock, channel.info.pageSize, DEFERRED_PAGES)
@@ -109,7 +107,7 @@ export class DemandLane implements CompletionSink, FaultSink {
   }
 
   end(): void {
-    if (this.#promoted.count > 0) this.#checkPromoted(false) // Who came after the last turn has waited, too.
+    if (this.#promoted.count > 0) this.#checkPromoted() // Who came after the last turn has waited, too.
     this.#faults = undefined
     this.#placer = undefined
     this.#backlog.clear()
@@ -134,8 +132,7 @@ export class DemandLane implements CompletionSink, FaultSink {
 
   /** True when a turn can do something that no file descriptor will announce. */
   get hasOwnWork(): boolean {
-    const mayHedge = this.#hedging !== undefined && this.#promoted.count > 0
-    return this.#deferred.count > 0 || this.#failed.count > 0 || mayHedge
+    return this.#deferred.count > 0 || this.#failed.count > 0
   }
 
   /** True when a promoted page has come, or was lost, since the last turn. */
@@ -168,7 +165,7 @@ export class DemandLane implements CompletionSink, FaultSink {
       if (events < 0) this.isClientGone = true
       else work += events
     }
-    if (this.#promoted.count > 0) work += this.#checkPromoted(true)
+    if (this.#promoted.count > 0) work += this.#checkPromoted()
     if (this.#failed.count > 0) work += this.#retryFailed()
     while (this.#backlog.count > 0 && this.#tryPost(this.#backlog.firstPage(), this.#backlog.firstTimeNs())) {
       this.#backlog.dropFirst()
@@ -201,6 +198,7 @@ export class DemandLane implements CompletionSink, FaultSink {
           this.#hint(page)
           this.#promoted.add(page, nowNs)
           this.#counters.add(this.#count.promoted, 1)
+          if (this.#asksTwice) this.#askAgain(page)
           return
         case PAGE.DEMANDED:
         case PAGE.PROMOTED:
@@ -245,7 +243,7 @@ export class DemandLane implements CompletionSink, FaultSink {
     const startNs = this.#workStartNs[workId] as number
     this.#freeWork[this.#freeWorkCount++] = workId
     if (!this.#placer || page !== firstPage) return // The client is gone; its last reads still come in.
-    if (startNs === HEDGE) {
+    if (startNs === SECOND) {
       // Too late, or the source could not: prefault's copy is or was the one.
       if (kind === COMPLETION.ERROR || this.#table.state(page) !== PAGE.PROMOTED) return
       this.#finish(page, kind === COMPLETION.ZERO ? 0 : address)
@@ -277,7 +275,7 @@ export class DemandLane implements CompletionSink, FaultSink {
     const nowNs = this.#clock.nowNs()
     for (let workId = 0; workId < this.#workPage.length; workId++) {
       if (this.#isFree(workId)) continue
-      if (this.#placer && this.#workStartNs[workId] !== HEDGE)
+      if (this.#placer && this.#workStartNs[workId] !== SECOND)
         this.#backlog.add(this.#workPage[workId] as number, this.#workStartNs[workId] ?? nowNs)
     }
     this.#resetWork()
@@ -362,18 +360,15 @@ export class DemandLane implements CompletionSink, FaultSink {
   }
 
   /** Looks whether pages that prefault had in flight have come; a page that it lost is asked for here. */
-  #checkPromoted(mayHedge: boolean): number {
+  #checkPromoted(): number {
     let done = 0
     for (let n = this.#promoted.count; n > 0; n--) {
       const page = this.#promoted.firstPage()
-      const markedNs = this.#promoted.firstTimeNs()
-      const startNs = Math.abs(markedNs)
+      const startNs = this.#promoted.firstTimeNs()
       this.#promoted.dropFirst()
       const state = this.#table.state(page)
       if (state === PAGE.PROMOTED || state === PAGE.DEMANDED) {
-        const isHedged = mayHedge && markedNs > 0 && state === PAGE.PROMOTED && this.#tryHedge(page, startNs)
-        this.#promoted.add(page, isHedged ? -startNs : markedNs)
-        if (isHedged) done++
+        this.#promoted.add(page, startNs)
       } else if (state === PAGE.LOST) {
         this.#table.tryMove(page, PAGE.LOST, PAGE.MISSING)
         if (this.#table.tryMove(page, PAGE.MISSING, PAGE.DEMANDED)) this.#backlog.add(page, startNs)
@@ -390,18 +385,9 @@ export class DemandLane implements CompletionSink, FaultSink {
     return done
   }
 
-  /** Asks for a promoted page a second time, where it is late enough. */
-  #tryHedge(page: number, startNs: number): boolean {
-    const hedging = this.#hedging
-    if (!hedging || this.#backlog.count > 0) return false
-    const { faults, hedged } = this.#count
-    const waitedNs = this.#clock.nowNs() - startNs
-    const counters = this.#counters
-    const readNs = this.#smoothedUs * 1000
-    if (!isHedgeDue(hedging, waitedNs, readNs, counters.read(faults), counters.read(hedged))) return false
-    if (!this.#tryPost(page, HEDGE)) return false
-    counters.add(hedged, 1)
-    return true
+  /** Whichever copy comes first is placed, the other is dropped. */
+  #askAgain(page: number): void {
+    if (this.#backlog.count === 0 && this.#tryPost(page, SECOND)) this.#counters.add(this.#count.hedged, 1)
   }
 
   #retryFailed(): number {

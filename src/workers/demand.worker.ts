@@ -6,11 +6,10 @@ import { FaultlaneError } from '../errors.ts'
 import { Board } from '../lane/board.ts'
 import { DemandAgent } from '../lane/demand-agent.ts'
 import { DemandLane } from '../lane/demand-lane.ts'
-import { HEDGE_ALL, HEDGE_LATE, type Hedging } from '../lane/hedging.ts'
 import { PrefaultLane } from '../lane/prefault-lane.ts'
 import { SharedChannel } from '../lane/shared-channel.ts'
 import { DEMAND_COUNTERS, PREFAULT_COUNTERS } from '../lane/stats.ts'
-import { isOn, type LevelName } from '../levels.ts'
+import { isOn } from '../levels.ts'
 import { PageTable } from '../memory/page-table.ts'
 import { EventFd } from '../native/event-fd.ts'
 import { scheduleThread } from '../native/sched.ts'
@@ -64,7 +63,7 @@ await runWorker(async (tell) => {
     stalls,
     promotedWaits,
     clock,
-    hedging: hedgingWithout(without),
+    asksTwice: !isOn('promotion', without),
   })
   const sharedPrefault = shared
     ? new PrefaultLane(shared.prefault, {
@@ -110,8 +109,3 @@ await runWorker(async (tell) => {
   runAgent(agent, doorbell, makeWait(plan.wait, clock, isOn('yield', without)), () => agent.isFinished)
   agent.stop()
 }, parentPort)
-
-function hedgingWithout(without: readonly LevelName[]): Hedging | undefined {
-  if (!isOn('promotion', without)) return HEDGE_ALL
-  return isOn('hedging', without) ? HEDGE_LATE : undefined
-}

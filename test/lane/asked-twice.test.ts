@@ -1,10 +1,9 @@
-/** Promoted pages that are late: asked for again on the demand lane, placed once, and counted apart. */
+/** Level `promotion` off: pages that prefault has in flight are asked for again on the demand lane, placed once, and counted apart. */
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import type { FaultSink } from '../../src/fault/fault-source.ts'
 import { allocateBoard, Board } from '../../src/lane/board.ts'
 import { DemandLane } from '../../src/lane/demand-lane.ts'
-import { HEDGE_ALL, HEDGE_LATE, type Hedging, isHedgeDue } from '../../src/lane/hedging.ts'
 import { DEMAND_COUNTERS } from '../../src/lane/stats.ts'
 import { PAGE, PageTable } from '../../src/memory/page-table.ts'
 import { Counters } from '../../src/ring/counters.ts'
@@ -30,7 +29,7 @@ class Bench {
   readonly #faults: number[] = []
   readonly #answers: [number, number, number][] = []
 
-  constructor(hedging: Hedging | undefined) {
+  constructor(asksTwice: boolean) {
     this.channel = {
       lane: 'demand',
       info: { imageId: '1', pageSize: 4096, pageCount: PAGES, dataExtents: null },
@@ -59,7 +58,7 @@ class Bench {
       stalls: this.stalls,
       promotedWaits: new LatencyHistogram(LatencyHistogram.allocate()),
       clock: { nowNs: () => this.nowNs },
-      hedging,
+      asksTwice,
     })
     this.table.reset(0, PAGES, PAGE.MISSING)
     this.board.setRemaining(PAGES)
@@ -94,14 +93,6 @@ class Bench {
   prefaultAsks(page: number): void {
     this.table.tryMove(page, PAGE.MISSING, PAGE.PREFAULTING)
   }
-  /** So many faults that were answered within 100 µs each. */
-  demand(count: number, from = 500): void {
-    for (let page = from; page < from + count; page++) {
-      this.fault(page)
-      this.nowNs += 100_000
-      this.answer(page)
-    }
-  }
   get pagesAsked(): number[] {
     return this.asked.map(([, page]) => page)
   }
@@ -112,12 +103,11 @@ class Bench {
 
 describe('a promoted page', () => {
   it('is waited for, and without promotion asked for at once', () => {
-    for (const [hedging, asked] of [
-      [undefined, []],
-      [HEDGE_LATE, []],
-      [HEDGE_ALL, [7]],
+    for (const [asksTwice, asked] of [
+      [false, []],
+      [true, [7]],
     ] as const) {
-      const bench = new Bench(hedging)
+      const bench = new Bench(asksTwice)
       bench.prefaultAsks(7)
       bench.fault(7)
       expect(bench.pagesAsked).toEqual(asked)
@@ -126,31 +116,23 @@ describe('a promoted page', () => {
     }
   })
 
-  it('is asked for again once, when it is late by what demand reads take and a millisecond', () => {
-    const bench = new Bench(HEDGE_LATE)
-    bench.demand(200)
+  it('whose second copy comes first is placed, and its stall told, once', () => {
+    const bench = new Bench(true)
     bench.prefaultAsks(7)
     bench.fault(7)
-    expect(bench.lane.hasOwnWork).toBe(true) // Nothing else would end a sleep in time.
-    bench.nowNs += 0.9e6
-    bench.turn()
-    expect(bench.pagesAsked).toEqual([])
-    bench.nowNs += 0.2e6
-    for (let turn = 0; turn < 5; turn++) bench.turn()
+    bench.fault(7) // Another thread: nobody asks a third time.
     expect(bench.pagesAsked).toEqual([7])
-    const before = bench.stalls.snapshot().count
     bench.answer(7)
-    expect([bench.placed.at(-1), bench.table.state(7), bench.hedged]).toEqual([7, PAGE.PRESENT, 1])
-    expect(bench.board.remaining()).toBe(PAGES - 201)
+    expect([bench.placed, bench.table.state(7), bench.hedged]).toEqual([[7], PAGE.PRESENT, 1])
     bench.prefaultComes(7)
     bench.turn()
-    expect(bench.board.remaining()).toBe(PAGES - 201)
-    expect(bench.stalls.snapshot().count).toBe(before + 1) // One stall, whichever copy ended it.
+    expect(bench.board.remaining()).toBe(PAGES - 1)
+    expect(bench.stalls.snapshot().count).toBe(1)
     expect(bench.lane.pending).toBe(0)
   })
 
   it('that comes before its second copy is not placed again', () => {
-    const bench = new Bench(HEDGE_ALL)
+    const bench = new Bench(true)
     bench.prefaultAsks(7)
     bench.fault(7)
     bench.prefaultComes(7)
@@ -162,7 +144,7 @@ describe('a promoted page', () => {
   })
 
   it('whose second copy cannot be read is still prefault’s', () => {
-    const bench = new Bench(HEDGE_ALL)
+    const bench = new Bench(true)
     bench.prefaultAsks(7)
     bench.fault(7)
     bench.answer(7, COMPLETION.ERROR)
@@ -174,7 +156,7 @@ describe('a promoted page', () => {
   })
 
   it('is not asked for a third time when the demand channel breaks', () => {
-    const bench = new Bench(HEDGE_ALL)
+    const bench = new Bench(true)
     bench.prefaultAsks(7)
     bench.fault(7)
     bench.lane.reclaimReads()
@@ -186,33 +168,6 @@ describe('a promoted page', () => {
 })
 
 describe('second requests', () => {
-  it('are at most one in a hundred faults, however late everything is', () => {
-    fc.assert(
-      fc.property(
-        fc.nat(1e9),
-        fc.nat(1e7),
-        fc.nat(10_000),
-        fc.nat(200),
-        (waitedNs, readNs, faults, hedged) => {
-          if (isHedgeDue(HEDGE_LATE, waitedNs, readNs, faults, hedged)) {
-            expect(hedged + 1).toBeLessThanOrEqual(Math.ceil(faults / 100))
-            expect(waitedNs).toBeGreaterThanOrEqual(Math.max(1e6, 4 * readNs))
-            expect(readNs).toBeGreaterThan(0)
-          }
-        },
-      ),
-    )
-    const bench = new Bench(HEDGE_LATE)
-    bench.demand(200)
-    for (let page = 0; page < 100; page++) {
-      bench.prefaultAsks(page)
-      bench.fault(page)
-    }
-    bench.nowNs += 1e9
-    for (let turn = 0; turn < 10; turn++) bench.turn()
-    expect(bench.hedged).toBe(3) // Of 300 faults.
-  })
-
   it('end every page once, in whatever order the copies come', () => {
     const step = fc.record({
       page: fc.nat(15),
@@ -220,7 +175,7 @@ describe('second requests', () => {
     })
     fc.assert(
       fc.property(fc.array(step, { maxLength: 200 }), (steps) => {
-        const bench = new Bench(HEDGE_ALL)
+        const bench = new Bench(true)
         const owed = new Set<number>() // What prefault has in flight.
         for (const { page, what } of steps) {
           if (what === 'fault') bench.fault(page)
