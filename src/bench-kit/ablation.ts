@@ -125,7 +125,7 @@ function imageBytesOf(spec: LinkSpec, wanted: number | undefined): number {
   return Math.min(LOOPBACK_IMAGE_BYTES, 2 ** Math.round(Math.log2(spec.bytesPerSecond * IMAGE_SECONDS)))
 }
 
-/** A level of the source needs a source of its own, which is there for this measurement only. */
+/** Each with a source of its own, levels of the source or not: one that has served before is faster. */
 function measure(options: AblationOptions, link: OpenLink, cell: Cell, seed: number): Promise<CellSample> {
   const { self, wait, limits, signal } = options
   const here = cell.off.filter((level) => levelsAt('attach').includes(level))
@@ -141,7 +141,6 @@ function measure(options: AblationOptions, link: OpenLink, cell: Cell, seed: num
   const flags = there.length > 0 ? ['--without', there.join(',')] : []
   if (cell.isPaced)
     flags.push('--pace', `${Math.round((link.spec.bytesPerSecond * 8 * PACE_SHARE) / 1e6)}Mbit`)
-  if (flags.length === 0) return runCell({ ...setup, link }, limits, signal)
   return withSource(link, self, wait, flags, (own) => runCell({ ...setup, link: own }, limits, signal))
 }
 
