@@ -63,13 +63,6 @@ export const LEVELS = {
     off: 'unmarked',
     isTcpOnly: true,
   },
-  unsent: {
-    at: ['serve'],
-    part: 'wire',
-    on: 'at most one quantum of bulk stands unsent in the socket (TCP_NOTSENT_LOWAT)',
-    off: 'as much as the kernel takes',
-    isTcpOnly: true,
-  },
   order: {
     at: ['serve'],
     part: 'source',

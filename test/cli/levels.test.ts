@@ -106,6 +106,8 @@ describe.skipIf(!userfaultfdOrSkipLoudly())('every byte comes', () => {
     const report = JSON.parse(run.stdout())
     expect(report).toMatchObject({ end: 'complete', without: here })
     expect(report.pages).toMatchObject({ total: BYTES / 4096, remaining: 0 })
-    expect(report.bytes_received).toBe(BYTES)
+    // Without promotion some pages are asked for twice; a second copy may come after the end.
+    expect(report.bytes_received).toBeGreaterThanOrEqual(BYTES)
+    expect(report.bytes_received).toBeLessThanOrEqual(BYTES + report.pages.hedged * 4096)
   })
 })

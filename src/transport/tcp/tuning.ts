@@ -1,5 +1,4 @@
 /** What each lane's connection asks of the kernel, at both ends. */
-import { BULK_QUANTUM_BYTES } from '../../config.ts'
 import { isOn, type LevelName } from '../../levels.ts'
 import type { SocketTuning } from '../../native/socket.ts'
 import type { Lane } from '../transport.ts'
@@ -23,20 +22,14 @@ export function destinationTuning(without: readonly LevelName[] | undefined): La
 }
 
 /**
- * Of a source. TCP_NOTSENT_LOWAT and no small SO_SNDBUF: both bound what stands unsent before the wire, but a send
- * buffer holds what is under way as well, and would bound the rate on a long road.
+ * Of a source. Nothing bounds what stands unsent in its sockets: TCP_NOTSENT_LOWAT of one quantum showed nothing, and a
+ * small SO_SNDBUF, which holds what is under way too, would bound the rate on a long road.
  */
 export function sourceTuning(
   without: readonly LevelName[] | undefined,
   paceBytesPerSecond: number | undefined,
 ): LaneTuning {
   const { demand, prefault } = destinationTuning(without)
-  return {
-    demand,
-    prefault: {
-      ...prefault,
-      ...(isOn('unsent', without) ? { notSentLowBytes: BULK_QUANTUM_BYTES } : {}),
-      ...(paceBytesPerSecond === undefined ? {} : { pacingBytesPerSecond: paceBytesPerSecond }),
-    },
-  }
+  if (paceBytesPerSecond === undefined) return { demand, prefault }
+  return { demand, prefault: { ...prefault, pacingBytesPerSecond: paceBytesPerSecond } }
 }

@@ -3,7 +3,7 @@ import { readdirSync } from 'node:fs'
 import { afterEach, describe, expect, it } from 'vitest'
 import { BULK_QUANTUM_BYTES } from '../../../src/config.ts'
 import { type LevelName, levelsAt } from '../../../src/levels.ts'
-import { IP_TOS, IPPROTO_IP, IPPROTO_TCP, MSG, SO, SOL_SOCKET, TCP } from '../../../src/native/abi.ts'
+import { IP_TOS, IPPROTO_IP, MSG, SO, SOL_SOCKET } from '../../../src/native/abi.ts'
 import { NativeBuffer } from '../../../src/native/buffer.ts'
 import { libc } from '../../../src/native/libc.ts'
 import { dialTcp, getSocketOption, parseTcpUrl, tuneSocket } from '../../../src/native/socket.ts'
@@ -167,30 +167,6 @@ describe('fair', () => {
     }
     expect(shares(road())).toEqual([2, 2])
     expect(shares(road('fair'))).toEqual([4, 0])
-  })
-})
-
-describe('unsent', () => {
-  const lowWater = (on: Road, lane: Lane) =>
-    getSocketOption(otherEnd(on.join(lane).pollFd), IPPROTO_TCP, TCP.NOTSENT_LOWAT)
-
-  it('bounds what stands unsent of bulk, and of nothing else', () => {
-    const [kernel] = [lowWater(road('unsent'), 'prefault')]
-    expect(lowWater(road(), 'prefault')).toBe(BULK_QUANTUM_BYTES)
-    expect(kernel).not.toBe(BULK_QUANTUM_BYTES)
-    expect(lowWater(road(), 'demand')).toBe(kernel)
-  })
-
-  it('makes the socket of a destination that takes nothing refuse after so much', () => {
-    const taken = (on: Road) => {
-      const bulk = on.join('prefault')
-      for (let n = 0; n < 200; n++) bulk.tryPostRead(n, 0, 32)
-      bulk.flush()
-      on.source.park(0)
-      for (let turn = 0; turn < 400; turn++) on.source.doWork()
-      return on.source.stats.bytesSent
-    }
-    expect(taken(road())).toBeLessThan(taken(road('unsent')))
   })
 })
 
