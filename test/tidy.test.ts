@@ -21,6 +21,7 @@ const LEVELS = [
   ['prefault', 'fault', 'transport'],
   ['memory', 'ring'],
   ['native'],
+  ['levels.ts'],
   ['config.ts', 'clock.ts', 'errors.ts'],
 ]
 /** The only room that may name it. A file is a room of its own. */

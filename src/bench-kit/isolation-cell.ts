@@ -23,7 +23,7 @@ export interface CellSample {
   readonly demandMBps: number
   /** Processor time of handler and source in the window, over the bytes placed in it. */
   readonly cpuSecondsPerGB: number
-  /** Over the whole session: pages with content that came, over pages wanted. */
+  /** Over the whole session: pages with content that came, without those sent twice on purpose, over pages wanted. */
   readonly sentPerUnique: number
   readonly duplicate: number
   readonly hedged: number
@@ -99,7 +99,8 @@ async function measure(
     prefaultMBps: setup.scheduling === 'off' ? 0 : Math.max(0, bytes - demandBytes) / windowMs / 1000,
     demandMBps: demandBytes / windowMs / 1000,
     cpuSecondsPerGB: bytes > 0 ? (after.cpuNs - before.cpuNs) / bytes : 0,
-    sentPerUnique: report.bytes_received / 4096 / Math.max(1, pages.demanded + pages.prefaulted),
+    sentPerUnique:
+      (report.bytes_received / 4096 - pages.hedged) / Math.max(1, pages.demanded + pages.prefaulted),
     duplicate: pages.duplicate,
     hedged: pages.hedged,
     promoted: report.promoted,

@@ -12,9 +12,11 @@ const IMAGE_BYTES_MAX = 2048 * MIB
 const IMAGE_BYTES_MIN = 64 * MIB
 
 export interface LinkSpec {
-  /** loopback, netns or RATE/RTT[/QUEUE]. */
+  /** loopback, netns, netns-bands or RATE/RTT[/QUEUE]. */
   readonly name: string
   readonly kind: 'loopback' | 'emulated' | 'netns'
+  /** Of netns: its queues have bands, as a network card's default has. */
+  readonly hasBands?: boolean
   /** 0: the link is not what limits. */
   readonly bytesPerSecond: number
   readonly rttUs: number
@@ -56,31 +58,19 @@ export async function openLink(
     rmSync(folder, { recursive: true, force: true })
   }
   try {
-    if (spec.kind === 'netns') namespaces = makeNamespaceLink(`${spec.bytesPerSecond * 8}bit`, self.pid)
+    if (spec.kind === 'netns')
+      namespaces = makeNamespaceLink(`${spec.bytesPerSecond * 8}bit`, self.pid, spec.hasBands)
     const sourceIp = namespaces?.sourceIp ?? '127.0.0.1'
-    const command = [
-      self.node,
-      self.script,
-      'serve',
-      '--synthetic',
-      String(imageBytes),
-      '--listen',
-      `tcp://${sourceIp}:0`,
-    ]
-    if (spec.kind === 'emulated') command.push('--link', spec.name)
-    source = await Daemon.start([...command, '--wait', wait], namespaces?.atSource)
-    const sourceUrl = /tcp:\S+/.exec(source.readyLine)?.[0] ?? ''
+    const place = { spec, imageBytes, sourceIp, atSource: namespaces?.atSource ?? [] }
+    source = await startSource(place, self, wait)
     return {
-      spec,
+      ...place,
       about:
         namespaces?.about ??
         (spec.kind === 'emulated' ? `emulated inside the source, ${spec.name}` : 'loopback'),
-      imageBytes,
       source,
-      sourceUrl,
+      sourceUrl: urlOf(source),
       atDestination: namespaces?.atDestination ?? [],
-      atSource: namespaces?.atSource ?? [],
-      sourceIp,
       folder,
       close,
     }
@@ -89,3 +79,32 @@ export async function openLink(
     throw error
   }
 }
+
+/** The same link with a source of its own, started with other flags, while `work` is done. */
+export async function withSource<T>(
+  link: OpenLink,
+  self: Self,
+  wait: string,
+  flags: readonly string[],
+  work: (link: OpenLink) => Promise<T>,
+): Promise<T> {
+  const source = await startSource(link, self, wait, flags)
+  try {
+    return await work({ ...link, source, sourceUrl: urlOf(source) })
+  } finally {
+    await source.stop()
+  }
+}
+
+function startSource(
+  link: Pick<OpenLink, 'spec' | 'imageBytes' | 'sourceIp' | 'atSource'>,
+  self: Self,
+  wait: string,
+  flags: readonly string[] = [],
+): Promise<Daemon> {
+  const image = ['--synthetic', String(link.imageBytes), '--listen', `tcp://${link.sourceIp}:0`]
+  const how = link.spec.kind === 'emulated' ? ['--link', link.spec.name, '--wait', wait] : ['--wait', wait]
+  return Daemon.start([self.node, self.script, 'serve', ...image, ...how, ...flags], link.atSource)
+}
+
+const urlOf = (source: Daemon): string => /tcp:\S+/.exec(source.readyLine)?.[0] ?? ''

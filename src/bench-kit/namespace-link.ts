@@ -4,7 +4,8 @@
  * Addresses exist inside the namespaces only. Owned by the bench; remove() must be called whatever happens.
  *
  * One FIFO per direction (tbf's own bfifo), without bands: the hard case, as in a switch downstream, where what a
- * host asks of its own queues (SO_PRIORITY) is worth nothing.
+ * host asks of its own queues (SO_PRIORITY) is worth nothing. With bands each end has a `pfifo_fast` below its `tbf`,
+ * the default of a network card, which sends by a packet's priority.
  */
 import { execFileSync } from 'node:child_process'
 import { existsSync } from 'node:fs'
@@ -41,7 +42,7 @@ export function whyNoNamespaces(): string | undefined {
 }
 
 /** @param rate as tc writes it, e.g. 1gbit; @param pid of the process that the link belongs to */
-export function makeNamespaceLink(rate: string, pid: number): NamespaceLink {
+export function makeNamespaceLink(rate: string, pid: number, hasBands = false): NamespaceLink {
   removeStaleLinks()
   const names = { source: `${PREFIX}-${pid}-source`, destination: `${PREFIX}-${pid}-destination` }
   const remove = () => {
@@ -80,6 +81,8 @@ export function makeNamespaceLink(rate: string, pid: number): NamespaceLink {
         'dev',
         device,
         'root',
+        'handle',
+        '1:',
         'tbf',
         'rate',
         rate,
@@ -88,13 +91,14 @@ export function makeNamespaceLink(rate: string, pid: number): NamespaceLink {
         'limit',
         LIMIT,
       ])
+      if (hasBands) run('tc', ['-n', name, 'qdisc', 'add', 'dev', device, 'parent', '1:1', 'pfifo_fast'])
     }
   } catch (error) {
     remove()
     throw error
   }
   return {
-    about: `two network namespaces, veth, tbf rate ${rate} burst ${BURST} limit ${LIMIT} B at both ends`,
+    about: `two network namespaces, veth, tbf rate ${rate} burst ${BURST} limit ${LIMIT} B at both ends${hasBands ? ', with the three bands of pfifo_fast' : ''}`,
     sourceIp: SOURCE_IP,
     atSource: ['ip', 'netns', 'exec', names.source],
     atDestination: ['ip', 'netns', 'exec', names.destination],

@@ -11,6 +11,8 @@ export interface SessionSetup {
   readonly self: Self
   /** off, or a scheduling with prefault on. */
   readonly scheduling: string
+  /** Levels that are switched off at the destination. */
+  readonly without?: readonly string[]
   readonly demand: Demand
   readonly wait: string
   readonly seed: number
@@ -38,9 +40,10 @@ export class Session {
     const socketPath = join(link.folder, `${id}.socket`)
     const jsonPath = join(link.folder, `${id}.json`)
     const how = setup.scheduling === 'off' ? ['--prefault', 'off'] : ['--scheduling', setup.scheduling]
+    const without = setup.without?.length ? ['--without', setup.without.join(',')] : []
     const command = [self.node, self.script, 'attach', '--socket', socketPath, '--source', link.sourceUrl]
     const handler = await Daemon.start(
-      [...command, ...how, '--wait', setup.wait, '--json', jsonPath],
+      [...command, ...how, ...without, '--wait', setup.wait, '--json', jsonPath],
       link.atDestination,
     )
     const client = new FaultingClient(link.imageBytes, demand, setup.seed, setup.pages)

@@ -3,6 +3,7 @@ import { attach } from '../daemon/attach.ts'
 import type { FaultlaneError } from '../errors.ts'
 import type { AgentEvent } from '../lane/agent-event.ts'
 import type { LossPolicy } from '../lane/client-session.ts'
+import { type LevelName, levelsAt } from '../levels.ts'
 import { SCHEDULING_NAMES, SCHEDULINGS, type SchedulingName } from '../prefault/schedulings.ts'
 import { attachReport, type WaitsUs } from '../report/attach-report.ts'
 import type { Affinity } from '../workers/affinity.ts'
@@ -10,7 +11,7 @@ import { schemeOf } from '../workers/transports.ts'
 import { WAIT_MODES, type WaitMode } from '../workers/wait.ts'
 import { writeJson } from './json-output.ts'
 import { onceStopped, say } from './signals.ts'
-import { formatSize, parseAffinity, parsePageSize } from './values.ts'
+import { formatSize, parseAffinity, parseList, parsePageSize, sayWithout } from './values.ts'
 
 interface Flags {
   socket: string
@@ -22,6 +23,7 @@ interface Flags {
   keep: boolean
   pageSize: number
   scheduling: SchedulingName
+  without: LevelName[]
   transport?: string
   json?: string
 }
@@ -67,6 +69,12 @@ export function addAttach(program: Command): void {
         .choices(SCHEDULING_NAMES)
         .default('S2'),
     )
+    .option(
+      '--without <levels>',
+      `levels to switch off, to see what each is worth: ${levelsAt('attach').join(', ')}`,
+      parseList,
+      [],
+    )
     .option('--transport <module>', 'a third party’s transport (an ES module, ./file.js)')
     .option('--json <file>', 'write the figures of each client as JSON, - for standard output')
     .action(run)
@@ -84,6 +92,7 @@ async function run(flags: Flags): Promise<void> {
     transport: schemeOf(flags.source),
     wait: flags.wait,
     scheduling: flags.scheduling,
+    without: flags.without,
     node: process.version,
   }
   const onEvent = (event: AgentEvent) => {
@@ -133,6 +142,7 @@ async function run(flags: Flags): Promise<void> {
     keep: flags.keep,
     pageSize: flags.pageSize,
     scheduling: flags.scheduling,
+    without: flags.without,
     ...(flags.transport === undefined
       ? {}
       : { transport: new URL(flags.transport, `file://${process.cwd()}/`).href }),
@@ -141,7 +151,7 @@ async function run(flags: Flags): Promise<void> {
     onFailed,
   })
   say(
-    `ready ${flags.socket} source ${flags.source} image ${attachment.imageId} ${formatSize(attachment.pageCount * attachment.pageSize)}`,
+    `ready ${flags.socket} source ${flags.source} image ${attachment.imageId} ${formatSize(attachment.pageCount * attachment.pageSize)}${sayWithout(flags.without)}`,
   )
   await attachment.ended
   if ((await Promise.all(written)).includes(false)) failed = true

@@ -1,5 +1,6 @@
 /** `faultlane bench …`: each bench is a subcommand in a file of its own. */
 import type { Command } from 'commander'
+import { addBenchAblation } from './bench-ablation-command.ts'
 import { addBenchBeside } from './bench-beside-command.ts'
 import { addBenchFault } from './bench-fault-command.ts'
 import { addBenchIsolation } from './bench-isolation-command.ts'
@@ -14,6 +15,7 @@ export function addBench(program: Command): void {
     .description('measurements, each in one run with what it is compared with')
   addBenchFault(bench)
   addBenchIsolation(bench)
+  addBenchAblation(bench)
   addBenchSweep(bench)
   addBenchBeside(bench)
   addBenchTouch(bench)

@@ -1,5 +1,6 @@
 import { type Command, Option } from 'commander'
 import { serve } from '../daemon/serve.ts'
+import { type LevelName, levelsAt } from '../levels.ts'
 import type { LatencySnapshot } from '../ring/latency-snapshot.ts'
 import { nicPresets } from '../transport/rdma-sim/nic-presets.ts'
 import { parseLink } from '../transport/tcp/link-spec.ts'
@@ -7,7 +8,7 @@ import type { Affinity } from '../workers/affinity.ts'
 import { schemeOf } from '../workers/transports.ts'
 import { WAIT_MODES, type WaitMode } from '../workers/wait.ts'
 import { onceStopped, say } from './signals.ts'
-import { formatSize, parseAffinity, parseSize } from './values.ts'
+import { formatSize, parseAffinity, parseList, parseRate, parseSize, sayWithout } from './values.ts'
 
 interface Flags {
   image?: string
@@ -16,6 +17,8 @@ interface Flags {
   nic?: string
   wait: WaitMode
   affinity: Affinity
+  without: LevelName[]
+  pace?: number
   link?: string
 }
 
@@ -44,6 +47,13 @@ export function addServe(program: Command): void {
       'auto',
     )
     .option(
+      '--without <levels>',
+      `levels to switch off, to see what each is worth: ${levelsAt('serve').join(', ')}`,
+      parseList,
+      [],
+    )
+    .option('--pace <rate>', 'send the bulk of each destination no faster, e.g. 900Mbit', parseRate)
+    .option(
       '--link <rate/rtt[/queue]>',
       'emulate a network in front of all destinations, e.g. 1Gbit/100us/256KiB',
     )
@@ -63,7 +73,9 @@ export function addServe(program: Command): void {
         listen,
         wait: flags.wait,
         affinity: flags.affinity,
+        without: flags.without,
         onStarting: onceStopped,
+        ...(flags.pace === undefined ? {} : { pace: flags.pace }),
         ...(flags.link === undefined ? {} : { link: flags.link }),
         onRefused: (reason) => say(`refused ${reason}`),
         onFailed: (error) => {
@@ -72,7 +84,9 @@ export function addServe(program: Command): void {
         },
       })
       const through = flags.link === undefined ? '' : ` emulated link ${flags.link}`
-      say(`ready ${serving.url} image ${serving.imageId} ${formatSize(serving.bytes)}${through}`)
+      say(
+        `ready ${serving.url} image ${serving.imageId} ${formatSize(serving.bytes)}${through}${sayWithout(flags.without)}`,
+      )
       await serving.closed
       if (flags.link !== undefined) {
         say(linkWords(flags.link, serving.linkLateness(), serving.linkQueueing()))

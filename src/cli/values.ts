@@ -74,9 +74,32 @@ export function formatSize(bytes: number): string {
   return `${bytes} B`
 }
 
+const RATE_UNITS: Record<string, number> = { kbit: 1e3, Mbit: 1e6, Gbit: 1e9 }
+
+/** SO_MAX_PACING_RATE is an int32 of bytes. */
+const RATE_MAX = 17e9
+
+/** `900Mbit` → bytes a second. */
+export function parseRate(text: string): number {
+  const match = /^(\d+(?:\.\d+)?)([kMG]bit)$/.exec(text)
+  const bits = match ? Number(match[1]) * (RATE_UNITS[match[2] as string] as number) : 0
+  if (bits < 1e6 || bits > RATE_MAX)
+    throw new InvalidArgumentError('expected a rate from 1Mbit to 17Gbit, like 900Mbit.')
+  return Math.round(bits / 8)
+}
+
 /** `auto`, `off` or a processor's number. */
 export function parseAffinity(text: string): 'auto' | 'off' | number {
   if (text === 'auto' || text === 'off') return text
   if (!/^\d{1,4}$/.test(text)) throw new InvalidArgumentError('expected auto, off or a processor’s number.')
   return Number(text)
 }
+
+/** `a,b` → a and b; said twice, the flag adds up. */
+export function parseList<T extends string>(text: string, before: readonly T[] = []): T[] {
+  return [...before, ...(text.split(',').map((word) => word.trim()) as T[])]
+}
+
+/** What a ready line says of levels that are switched off. */
+export const sayWithout = (levels: readonly string[]): string =>
+  levels.length === 0 ? '' : ` without ${levels.join(',')}`

@@ -7,15 +7,16 @@ import type { AgentEvent } from '../lane/agent-event.ts'
 import { allocateBoard, Board } from '../lane/board.ts'
 import type { LossPolicy } from '../lane/client-session.ts'
 import { DEMAND_COUNTERS, PREFAULT_COUNTERS } from '../lane/stats.ts'
+import { type LevelName, requireLevels } from '../levels.ts'
 import { EventFd } from '../native/event-fd.ts'
-import { SCHEDULINGS, type SchedulingName } from '../prefault/schedulings.ts'
+import { type SchedulingName, schedulingOf } from '../prefault/schedulings.ts'
 import { Counters } from '../ring/counters.ts'
 import type { Doorbell } from '../ring/doorbell.ts'
 import { LatencyHistogram } from '../ring/histogram.ts'
 import type { Affinity } from '../workers/affinity.ts'
 import type { AttachPlan, WorkerMessage } from '../workers/plans.ts'
 import { type RunningWorker, spawnWorker } from '../workers/spawn.ts'
-import { loadTransport } from '../workers/transports.ts'
+import { loadTransport, schemeOf } from '../workers/transports.ts'
 import type { WaitMode } from '../workers/wait.ts'
 import { resolveUrl } from './resolve-url.ts'
 
@@ -38,6 +39,8 @@ export interface AttachOptions {
   readonly pageSize?: number
   /** Who gets the wire when. Default: S2, Faultlane; the others are there to be compared with. */
   readonly scheduling?: SchedulingName
+  /** Levels to switch off, to see what each is worth. Default: none. */
+  readonly without?: readonly LevelName[]
   /** File URL of a third party's transport module. */
   readonly transport?: string
   /** Told how to stop, before there is anything that a sudden end would leave behind. */
@@ -78,6 +81,7 @@ export interface Attachment {
  */
 export async function attach(options: AttachOptions): Promise<Attachment> {
   const sourceUrl = await resolveUrl(options.source)
+  const without = requireLevels(options.without ?? [], 'attach', schemeOf(sourceUrl))
   const pageBytes = options.pageSize ?? 4096
   const transport = await loadTransport(sourceUrl, options.transport)
   const info = transport.describe(sourceUrl, { pageSize: pageBytes })
@@ -92,8 +96,9 @@ export async function attach(options: AttachOptions): Promise<Attachment> {
     transportModule: options.transport,
     pageBytes,
     wait: options.wait ?? 'adaptive',
-    affinity: options.affinity ?? 'auto',
+    affinity: without.includes('affinity') ? 'off' : (options.affinity ?? 'auto'),
     scheduling,
+    without,
     prefault,
     onLoss: options.onLoss ?? 'wait',
     keep: options.keep ?? false,
@@ -136,7 +141,7 @@ export async function attach(options: AttachOptions): Promise<Attachment> {
   }
   options.onStarting?.(close)
   workers.push(spawnWorker('demand', plan, onMessage))
-  if (prefault !== 'off' && !SCHEDULINGS[scheduling].isShared)
+  if (prefault !== 'off' && !schedulingOf(scheduling, without).isShared)
     workers.push(spawnWorker('prefault', plan, onMessage))
   try {
     await Promise.all(workers.map((worker) => worker.ready))

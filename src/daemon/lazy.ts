@@ -89,6 +89,7 @@ export async function openLazyMemory(options: LazyOptions): Promise<OpenLazyMemo
     pageBytes,
     wait: options.wait ?? 'adaptive',
     scheduling: options.scheduling ?? 'S2',
+    without: [],
     prefault,
     pageCount,
     imageId,

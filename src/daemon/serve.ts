@@ -1,5 +1,6 @@
 /** A page source: opens the image, starts the thread that serves it, and closes both in reverse. */
 import { FaultlaneError } from '../errors.ts'
+import { type LevelName, requireLevels } from '../levels.ts'
 import { Image } from '../memory/image.ts'
 import { EventFd } from '../native/event-fd.ts'
 import { Doorbell } from '../ring/doorbell.ts'
@@ -24,8 +25,12 @@ export interface ServeOptions {
   readonly wait?: WaitMode
   /** The processor that its thread keeps to. Default: auto. */
   readonly affinity?: Affinity
+  /** Levels to switch off, to see what each is worth. Default: none. */
+  readonly without?: readonly LevelName[]
   /** Told how to stop, before there is anything that a sudden end would leave behind. */
   readonly onStarting?: (stop: () => Promise<void>) => void
+  /** Bytes a second that the bulk of each destination is sent at, at most; demand is not held up. TCP only. */
+  readonly pace?: number
   /** Emulates a network in front of all destinations: RATE/RTT[/QUEUE]. TCP only. */
   readonly link?: string
   /** Told who was turned away and why. */
@@ -50,6 +55,9 @@ export interface Serving {
   close(): Promise<void>
 }
 
+/** Levels of a source that does not answer through an emulated link. */
+const LINK_HAS_ITS_OWN: readonly LevelName[] = ['order', 'quantum', 'fair']
+
 /** Starts a source. Throws IMAGE_UNREADABLE, IMAGE_GEOMETRY, ADDRESS_IN_USE, BAD_ARGUMENT. */
 export async function serve(options: ServeOptions): Promise<Serving> {
   if ((options.image === undefined) === (options.synthetic === undefined)) {
@@ -61,12 +69,21 @@ export async function serve(options: ServeOptions): Promise<Serving> {
     })
   }
   const url = await resolveUrl(options.listen)
-  if (options.link !== undefined && schemeOf(url) !== 'tcp') {
+  const without = requireLevels(options.without ?? [], 'serve', schemeOf(url))
+  for (const [what, value] of [
+    ['emulated link', options.link],
+    ['pace', options.pace],
+  ] as const) {
+    if (value !== undefined && schemeOf(url) !== 'tcp')
+      throw new FaultlaneError({ code: 'BAD_ARGUMENT', what, got: url, expected: 'a tcp:// source' })
+  }
+  const ordered = without.find((level) => options.link !== undefined && LINK_HAS_ITS_OWN.includes(level))
+  if (ordered !== undefined) {
     throw new FaultlaneError({
       code: 'BAD_ARGUMENT',
-      what: 'emulated link',
-      got: url,
-      expected: 'a tcp:// source',
+      what: 'level of serve --without',
+      got: ordered,
+      expected: `none of ${LINK_HAS_ITS_OWN.join(', ')} with an emulated link, which has an order of its own`,
     })
   }
   const linkLateness = LatencyHistogram.allocate()
@@ -79,7 +96,9 @@ export async function serve(options: ServeOptions): Promise<Serving> {
     url,
     image: image.description,
     wait: options.wait ?? 'adaptive',
-    affinity: options.affinity ?? 'auto',
+    affinity: without.includes('affinity') ? 'off' : (options.affinity ?? 'auto'),
+    without,
+    pace: options.pace,
     link: options.link,
     linkLateness,
     linkQueueing,

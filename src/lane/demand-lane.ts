@@ -26,6 +26,8 @@ const QUEUE_PAGES = 4096
 const FAULTS_PER_READ_MAX = 64
 /** A page that the source could not read is asked for again after this long. */
 const RETRY_ERROR_NS = 500e6
+/** In place of a start: a second request, whose stall is that of the promoted page. */
+const SECOND = -1
 
 export interface DemandLaneParts {
   readonly table: PageTable
@@ -38,6 +40,8 @@ export interface DemandLaneParts {
   readonly clock: Clock
   /** Called when the last pending demand has been answered: the prefault lane may sleep on that. */
   readonly onQuiet?: () => void
+  /** Level `promotion` off: a page that prefault has in flight is asked for a second time, at once. Default: no. */
+  readonly asksTwice?: boolean
 }
 
 export class DemandLane implements CompletionSink, FaultSink {
@@ -52,6 +56,7 @@ export class DemandLane implements CompletionSink, FaultSink {
   readonly #clock: Clock
   readonly #onQuiet: (() => void) | undefined
   readonly #count: Record<DemandCounter, number>
+  readonly #asksTwice: boolean
   #channel: Channel
   /** Between a broken channel and its successor faults are taken, and nothing is posted. */
   #isCut = false
@@ -80,6 +85,7 @@ export class DemandLane implements CompletionSink, FaultSink {
     this.#promotedWaits = parts.promotedWaits
     this.#clock = parts.clock
     this.#onQuiet = parts.onQuiet
+    this.#asksTwice = parts.asksTwice ?? false
     const names = parts.counters.names
     this.#count = Object.fromEntries(names.map((name) => [name, parts.counters.indexOf(name)])) as never
     this.#deferred = new Deferred(parts.clock, channel.info.pageSize, DEFERRED_PAGES)
@@ -192,6 +198,7 @@ export class DemandLane implements CompletionSink, FaultSink {
           this.#hint(page)
           this.#promoted.add(page, nowNs)
           this.#counters.add(this.#count.promoted, 1)
+          if (this.#asksTwice) this.#askAgain(page)
           return
         case PAGE.DEMANDED:
         case PAGE.PROMOTED:
@@ -236,6 +243,12 @@ export class DemandLane implements CompletionSink, FaultSink {
     const startNs = this.#workStartNs[workId] as number
     this.#freeWork[this.#freeWorkCount++] = workId
     if (!this.#placer || page !== firstPage) return // The client is gone; its last reads still come in.
+    if (startNs === SECOND) {
+      // Too late, or the source could not: prefault's copy is or was the one.
+      if (kind === COMPLETION.ERROR || this.#table.state(page) !== PAGE.PROMOTED) return
+      this.#finish(page, kind === COMPLETION.ZERO ? 0 : address)
+      return
+    }
     if (kind === COMPLETION.ERROR) {
       this.#counters.add(this.#count.errors, 1)
       this.#placer.lose(page, 1)
@@ -262,7 +275,7 @@ export class DemandLane implements CompletionSink, FaultSink {
     const nowNs = this.#clock.nowNs()
     for (let workId = 0; workId < this.#workPage.length; workId++) {
       if (this.#isFree(workId)) continue
-      if (this.#placer)
+      if (this.#placer && this.#workStartNs[workId] !== SECOND)
         this.#backlog.add(this.#workPage[workId] as number, this.#workStartNs[workId] ?? nowNs)
     }
     this.#resetWork()
@@ -304,7 +317,9 @@ export class DemandLane implements CompletionSink, FaultSink {
   }
 
   #settle(page: number, isZero: boolean): void {
-    if (this.#table.tryMove(page, PAGE.DEMANDED, PAGE.PRESENT)) {
+    const table = this.#table
+    const isOurs = table.tryMove(page, PAGE.DEMANDED, PAGE.PRESENT)
+    if (isOurs || table.tryMove(page, PAGE.PROMOTED, PAGE.PRESENT)) {
       this.#counters.add(isZero ? this.#count.zero : this.#count.demanded, 1)
       this.#board.settle(1)
     }
@@ -368,6 +383,11 @@ export class DemandLane implements CompletionSink, FaultSink {
       }
     }
     return done
+  }
+
+  /** Whichever copy comes first is placed, the other is dropped. */
+  #askAgain(page: number): void {
+    if (this.#backlog.count === 0 && this.#tryPost(page, SECOND)) this.#counters.add(this.#count.hedged, 1)
   }
 
   #retryFailed(): number {

@@ -117,8 +117,9 @@ export interface SocketTuning {
 
 export function tuneSocket(fd: number, tuning: SocketTuning): void {
   setSocketOption(fd, IPPROTO_TCP, TCP.NODELAY, 1)
-  if (tuning.priority) setSocketOption(fd, SOL_SOCKET, SO.PRIORITY, tuning.priority)
+  // In this order: IP_TOS sets the priority anew, to what the kernel thinks of the TOS.
   if (tuning.tos) setSocketOption(fd, IPPROTO_IP, IP_TOS, tuning.tos)
+  if (tuning.priority) setSocketOption(fd, SOL_SOCKET, SO.PRIORITY, tuning.priority)
   if (tuning.sendBufferBytes) setSocketOption(fd, SOL_SOCKET, SO.SNDBUF, tuning.sendBufferBytes)
   if (tuning.notSentLowBytes) setSocketOption(fd, IPPROTO_TCP, TCP.NOTSENT_LOWAT, tuning.notSentLowBytes)
   if (tuning.congestion) {

@@ -3,8 +3,9 @@
  * same run.
  */
 import { PREFAULT_READ_PAGES_MAX } from '../config.ts'
+import { isOn, type LevelName } from '../levels.ts'
 import { AdaptiveWindow } from './adaptive-window.ts'
-import { FixedWindow, GatedWindow, GrowingWindow, type Window } from './window.ts'
+import { FixedWindow, GatedWindow, GrowingWindow, HeedlessWindow, type Window } from './window.ts'
 
 export interface Scheduling {
   /** One connection and one thread for both lanes. */
@@ -45,3 +46,17 @@ export const SCHEDULINGS = {
 
 export type SchedulingName = keyof typeof SCHEDULINGS
 export const SCHEDULING_NAMES = Object.keys(SCHEDULINGS) as SchedulingName[]
+
+/** A scheduling with some of its levels switched off. */
+export function schedulingOf(name: SchedulingName, without: readonly LevelName[]): Scheduling {
+  const scheduling = SCHEDULINGS[name]
+  return {
+    isShared: scheduling.isShared || !isOn('connection', without),
+    about: scheduling.about,
+    window: (pageBytes) => {
+      if (!isOn('window', without)) return new FixedWindow(1024 * KIB)
+      const window = scheduling.window(pageBytes)
+      return isOn('short-reads', without) ? window : new HeedlessWindow(window)
+    },
+  }
+}

@@ -83,3 +83,26 @@ export class GrowingWindow implements Window {
     this.#limit = Math.min(this.#limit + this.#step, this.#max)
   }
 }
+
+/** Another window that is told nothing of demand: its reads stay long (level `short-reads`). */
+export class HeedlessWindow implements Window {
+  readonly #window: Window
+
+  constructor(window: Window) {
+    this.#window = window
+  }
+
+  bytes(_demandPending: number, nowNs: number): number {
+    return this.#window.bytes(0, nowNs)
+  }
+
+  readPages(pagesMax: number, nowNs: number): number {
+    return this.#window.readPages(pagesMax, nowNs)
+  }
+
+  onDemand(): void {}
+
+  onCompletion(bytes: number, rttNs: number, nowNs: number): void {
+    this.#window.onCompletion(bytes, rttNs, nowNs)
+  }
+}

@@ -40,6 +40,8 @@ export interface AttachReport {
   readonly transport: string
   readonly wait: string
   readonly scheduling: string
+  /** Levels that were switched off. */
+  readonly without: readonly string[]
   readonly node: string
 }
 
@@ -57,6 +59,8 @@ export interface ReportContext {
   readonly transport: string
   readonly wait: string
   readonly scheduling: string
+  /** Levels that were switched off. Default: none. */
+  readonly without?: readonly string[]
   readonly node: string
 }
 
@@ -90,7 +94,11 @@ export function attachReport(report: SessionReport, context: ReportContext): Att
     errors: demand.errors + prefault.errors,
     removed_raced: report.removedRaced,
     elapsed_ms: round(report.elapsedMs, 1),
-    ...context,
+    transport: context.transport,
+    wait: context.wait,
+    scheduling: context.scheduling,
+    without: context.without ?? [],
+    node: context.node,
   }
 }
 

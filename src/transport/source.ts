@@ -2,6 +2,7 @@
  * The source half of a transport: one agent serves one frozen image to any number of destinations. It belongs to
  * one thread, never blocks in doWork(), and answers demand before it sends another quantum of bulk.
  */
+import type { LevelName } from '../levels.ts'
 import type { ImageDescription } from '../memory/image.ts'
 
 export interface SourceStats {
@@ -29,6 +30,10 @@ export interface SourceAgent {
 export interface SourceOptions {
   /** An eventfd that ends park(). −1: none. */
   readonly wakeFd: number
+  /** Levels that are switched off; a transport that does not have them lets them be. */
+  readonly without?: readonly LevelName[]
+  /** Bytes a second that each destination's bulk is sent at, at most. A transport that cannot throws BAD_ARGUMENT. */
+  readonly paceBytesPerSecond?: number | undefined
   /** Emulate a link of RATE/RTT[/QUEUE] in front of all destinations. A transport that cannot throws BAD_ARGUMENT. */
   readonly link?: string
   /** Shared memory of a LatencyHistogram: how late the emulated link delivered demand replies. */

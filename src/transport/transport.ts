@@ -5,6 +5,7 @@
  * A channel belongs to one thread. Nothing here blocks, waits or allocates per page, and two channels share
  * nothing that one could hold while the other waits.
  */
+import type { LevelName } from '../levels.ts'
 
 export type Lane = 'demand' | 'prefault'
 
@@ -109,6 +110,8 @@ export interface ChannelOptions {
   readonly pageSize?: number
   /** How long opening may take, milliseconds. */
   readonly timeoutMs?: number
+  /** Levels that are switched off (`attach --without`); a transport that does not have them lets them be. */
+  readonly without?: readonly LevelName[]
 }
 
 /** Destination half of a transport. Loaded inside each lane's own worker; nothing is shared between lanes. */

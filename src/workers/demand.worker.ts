@@ -9,11 +9,12 @@ import { DemandLane } from '../lane/demand-lane.ts'
 import { PrefaultLane } from '../lane/prefault-lane.ts'
 import { SharedChannel } from '../lane/shared-channel.ts'
 import { DEMAND_COUNTERS, PREFAULT_COUNTERS } from '../lane/stats.ts'
+import { isOn } from '../levels.ts'
 import { PageTable } from '../memory/page-table.ts'
 import { EventFd } from '../native/event-fd.ts'
 import { scheduleThread } from '../native/sched.ts'
 import { UnixListener } from '../native/unix-socket.ts'
-import { SCHEDULINGS } from '../prefault/schedulings.ts'
+import { schedulingOf } from '../prefault/schedulings.ts'
 import { SequentialPolicy } from '../prefault/sequential.ts'
 import { Counters } from '../ring/counters.ts'
 import { LatencyHistogram } from '../ring/histogram.ts'
@@ -32,7 +33,8 @@ await runWorker(async (tell) => {
   const clock = monotonicClock
   const transport = await loadTransport(plan.sourceUrl, plan.transportModule)
   const pageSize = plan.pageBytes
-  const real = transport.open(plan.sourceUrl, 'demand', { pageSize })
+  const without = plan.without
+  const real = transport.open(plan.sourceUrl, 'demand', { pageSize, without })
   if (real.info.imageId !== plan.imageId) {
     throw new FaultlaneError({
       code: 'GEOMETRY_MISMATCH',
@@ -41,7 +43,7 @@ await runWorker(async (tell) => {
       expected: plan.imageId,
     })
   }
-  const scheduling = SCHEDULINGS[plan.scheduling]
+  const scheduling = schedulingOf(plan.scheduling, without)
   const isShared = scheduling.isShared && plan.prefault !== 'off'
   const shared = isShared ? new SharedChannel(real) : undefined
   const channel = shared?.demand ?? real
@@ -61,6 +63,7 @@ await runWorker(async (tell) => {
     stalls,
     promotedWaits,
     clock,
+    asksTwice: !isOn('promotion', without),
   })
   const sharedPrefault = shared
     ? new PrefaultLane(shared.prefault, {
@@ -78,7 +81,7 @@ await runWorker(async (tell) => {
   const bell = new EventFd(plan.demandBellFd)
   const doorbell = board.demandBell({ signal: () => bell.signal(), sleep: (ms) => agent.park(ms) })
   settleThread(plan.affinity)
-  scheduleThread(0, DEMAND_SLICE_NS)
+  if (isOn('class', without)) scheduleThread(0, DEMAND_SLICE_NS)
   ifAllowed(() => warmUpDemand(clock, plan.wait))
   const agent = new DemandAgent({
     listener: new UnixListener(plan.socketPath),
@@ -87,7 +90,8 @@ await runWorker(async (tell) => {
     lane,
     sharedPrefault,
     hasPrefaultAgent: plan.prefault !== 'off' && !isShared,
-    reopen: () => transport.open(plan.sourceUrl, 'demand', { pageSize, timeoutMs: RECONNECT_TIMEOUT_MS }),
+    reopen: () =>
+      transport.open(plan.sourceUrl, 'demand', { pageSize, without, timeoutMs: RECONNECT_TIMEOUT_MS }),
     channel,
     dataExtents: plan.dataExtents,
     bell,
@@ -102,6 +106,6 @@ await runWorker(async (tell) => {
     notify: (event) => tell({ kind: 'agent', event }),
   })
   tell({ kind: 'ready' })
-  runAgent(agent, doorbell, makeWait(plan.wait, clock), () => agent.isFinished)
+  runAgent(agent, doorbell, makeWait(plan.wait, clock, isOn('yield', without)), () => agent.isFinished)
   agent.stop()
 }, parentPort)

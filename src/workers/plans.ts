@@ -5,6 +5,7 @@ import type { ToucherResult } from '../fault/toucher.ts'
 import type { AgentEvent } from '../lane/agent-event.ts'
 import type { BoardMemory } from '../lane/board.ts'
 import type { LossPolicy } from '../lane/client-session.ts'
+import type { LevelName } from '../levels.ts'
 import type { ImageDescription } from '../memory/image.ts'
 import type { SchedulingName } from '../prefault/schedulings.ts'
 import type { Affinity } from './affinity.ts'
@@ -21,6 +22,8 @@ export interface AttachPlan {
   readonly wait: WaitMode
   readonly affinity: Affinity
   readonly scheduling: SchedulingName
+  /** Levels that are switched off. */
+  readonly without: readonly LevelName[]
   readonly prefault: 'off' | 'sequential'
   readonly onLoss: LossPolicy
   readonly keep: boolean
@@ -48,6 +51,10 @@ export interface ServePlan {
   readonly image: ImageDescription
   readonly wait: WaitMode
   readonly affinity: Affinity
+  /** Levels that are switched off. */
+  readonly without: readonly LevelName[]
+  /** Bytes a second of each destination's bulk, at most. */
+  readonly pace: number | undefined
   readonly link: string | undefined
   readonly linkLateness: Int32Array<SharedArrayBuffer>
   readonly linkQueueing: Int32Array<SharedArrayBuffer>

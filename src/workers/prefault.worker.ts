@@ -4,16 +4,18 @@ import { monotonicClock } from '../clock.ts'
 import { PREFAULT_NICE, PREFAULT_READ_PAGES_MAX, PREFAULT_SLICE_NS, RECONNECT_TIMEOUT_MS } from '../config.ts'
 import { FaultlaneError } from '../errors.ts'
 import { LazyPlacer } from '../fault/lazy-faults.ts'
+import { PageByPage } from '../fault/page-by-page.ts'
 import { UffdPlacer } from '../fault/uffd-placer.ts'
 import { Userfaultfd } from '../fault/userfaultfd.ts'
 import { Board } from '../lane/board.ts'
 import { PrefaultAgent } from '../lane/prefault-agent.ts'
 import { PrefaultLane } from '../lane/prefault-lane.ts'
 import { PREFAULT_COUNTERS } from '../lane/stats.ts'
+import { isOn } from '../levels.ts'
 import { PageTable } from '../memory/page-table.ts'
 import { EventFd } from '../native/event-fd.ts'
 import { scheduleThread } from '../native/sched.ts'
-import { SCHEDULINGS } from '../prefault/schedulings.ts'
+import { schedulingOf } from '../prefault/schedulings.ts'
 import { SequentialPolicy } from '../prefault/sequential.ts'
 import { Counters } from '../ring/counters.ts'
 import { RingConsumer } from '../ring/spsc-ring.ts'
@@ -29,8 +31,9 @@ await runWorker(async (tell) => {
   const plan = workerData as AttachPlan | LazyPlan
   const clock = monotonicClock
   const pageSize = plan.pageBytes
+  const without = plan.without
   const transport = await loadTransport(plan.sourceUrl, plan.transportModule)
-  const channel = transport.open(plan.sourceUrl, 'prefault', { pageSize })
+  const channel = transport.open(plan.sourceUrl, 'prefault', { pageSize, without })
   if (channel.info.imageId !== plan.imageId) {
     throw new FaultlaneError({
       code: 'GEOMETRY_MISMATCH',
@@ -49,7 +52,7 @@ await runWorker(async (tell) => {
     board,
     hints: new RingConsumer(plan.board.hints),
     policy: new SequentialPolicy(),
-    window: SCHEDULINGS[plan.scheduling].window(pageSize),
+    window: schedulingOf(plan.scheduling, without).window(pageSize),
     counters: new Counters(PREFAULT_COUNTERS, plan.prefaultCounters),
     clock,
     readPagesMax: PREFAULT_READ_PAGES_MAX,
@@ -59,16 +62,18 @@ await runWorker(async (tell) => {
     board,
     lane,
     channel,
-    reopen: () => transport.open(plan.sourceUrl, 'prefault', { pageSize, timeoutMs: RECONNECT_TIMEOUT_MS }),
-    makePlacer: () =>
-      'lazy' in plan
-        ? new LazyPlacer(plan.lazy)
-        : new UffdPlacer(new Userfaultfd(board.userfaultfd()), board.regions),
+    reopen: () =>
+      transport.open(plan.sourceUrl, 'prefault', { pageSize, without, timeoutMs: RECONNECT_TIMEOUT_MS }),
+    makePlacer: () => {
+      if ('lazy' in plan) return new LazyPlacer(plan.lazy)
+      const placer = new UffdPlacer(new Userfaultfd(board.userfaultfd()), board.regions)
+      return isOn('batch', without) ? placer : new PageByPage(placer, pageSize)
+    },
     bell,
     demandBell,
     clock,
   })
-  scheduleThread(PREFAULT_NICE, PREFAULT_SLICE_NS)
+  if (isOn('class', without)) scheduleThread(PREFAULT_NICE, PREFAULT_SLICE_NS)
   tell({ kind: 'ready' })
   // Nobody waits for prefault: whoever is first served without it is served by the demand lane.
   if (!('lazy' in plan) && schemeOf(plan.sourceUrl) === 'tcp') ifAllowed(() => warmUpPrefault(clock))

@@ -13,6 +13,7 @@ export function runSource(
   event: EventFd,
   wait: WaitMode,
   isFinished: () => boolean,
+  isYielding = true,
 ): void {
   const agent = {
     role: 'source',
@@ -21,5 +22,5 @@ export function runSource(
     park: (ms: number) => source.park(ms),
   }
   const doorbell = new Doorbell(bell, 0, { signal: () => event.signal(), sleep: agent.park })
-  runAgent(agent, doorbell, makeWait(wait, monotonicClock), isFinished)
+  runAgent(agent, doorbell, makeWait(wait, monotonicClock, isYielding), isFinished)
 }

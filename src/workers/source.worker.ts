@@ -1,6 +1,7 @@
 /** Wiring: one source agent in one thread. */
 import { parentPort, workerData } from 'node:worker_threads'
 import { DEMAND_SLICE_NS } from '../config.ts'
+import { isOn } from '../levels.ts'
 import { EventFd } from '../native/event-fd.ts'
 import { scheduleThread, sleepExactly } from '../native/sched.ts'
 import { settleThread } from './affinity.ts'
@@ -17,17 +18,19 @@ await runWorker(async (tell) => {
   // What can be refused is asked before there is a socket to leave behind.
   settleThread(plan.affinity)
   if (plan.link !== undefined) sleepExactly()
-  scheduleThread(0, DEMAND_SLICE_NS)
+  if (isOn('class', plan.without)) scheduleThread(0, DEMAND_SLICE_NS)
   if (schemeOf(plan.url) === 'tcp') ifAllowed(() => warmUpSource(plan.wait))
   const bell = new EventFd(plan.bellFd)
   const source = transport.listen(plan.url, plan.image, {
     wakeFd: bell.fd,
+    without: plan.without,
+    paceBytesPerSecond: plan.pace,
     ...(plan.link === undefined ? {} : { link: plan.link }),
     linkLateness: plan.linkLateness,
     linkQueueing: plan.linkQueueing,
     onRefused: (reason) => tell({ kind: 'refused-peer', reason }),
   })
   tell({ kind: 'ready', url: source.url })
-  runSource(source, plan.bell, bell, plan.wait, () => false)
+  runSource(source, plan.bell, bell, plan.wait, () => false, isOn('yield', plan.without))
   source.close()
 }, parentPort)

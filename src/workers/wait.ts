@@ -31,7 +31,11 @@ class BlockWait implements WaitStrategy {
 
 /** Never sleeps. Where two spinners may share a processor, each gives way in every idle turn, or it would take the other's slice. */
 class SpinWait implements WaitStrategy {
-  readonly #yield = libc().sched_yield
+  readonly #yield: () => void
+
+  constructor(giveWay: () => void) {
+    this.#yield = giveWay
+  }
 
   shouldPark(work: number): boolean {
     if (work === 0 && !HAS_SPARE_PROCESSORS) this.#yield()
@@ -51,12 +55,13 @@ const TURNS_PER_YIELD = 1
 export class AdaptiveWait implements WaitStrategy {
   readonly #clock: Clock
   readonly #spinNs: number
-  readonly #yield = libc().sched_yield
+  readonly #yield: () => void
   #idleSinceNs = 0
   #idleTurns = 0
 
-  constructor(clock: Clock, spinNs = SPIN_NS) {
+  constructor(clock: Clock, giveWay: () => void, spinNs = SPIN_NS) {
     this.#clock = clock
+    this.#yield = giveWay
     this.#spinNs = spinNs
   }
 
@@ -78,8 +83,9 @@ export class AdaptiveWait implements WaitStrategy {
   }
 }
 
-export function makeWait(mode: WaitMode, clock: Clock): WaitStrategy {
-  if (mode === 'spin') return new SpinWait()
+/** @param isYielding false: who spins keeps its processor (level `yield`) */
+export function makeWait(mode: WaitMode, clock: Clock, isYielding = true): WaitStrategy {
   if (mode === 'block') return new BlockWait()
-  return new AdaptiveWait(clock)
+  const giveWay = isYielding ? libc().sched_yield : () => {}
+  return mode === 'spin' ? new SpinWait(giveWay) : new AdaptiveWait(clock, giveWay)
 }

@@ -47,6 +47,17 @@ describe.skipIf(!userfaultfdOrSkipLoudly())('the benches run at their smoke size
     expect(walk.promotedMaxUs).toBeGreaterThan(5)
   })
 
+  it('ablation: all on, twice, and each level off at the end that it belongs to', { timeout: 60_000 }, () => {
+    const { cells } = bench('ablation', '--smoke', '--levels', 'window,order')
+    expect(cells.map((c: { off: string }) => c.off)).toEqual(['all on', 'window', 'order', 'all on, again'])
+    for (const cell of cells) {
+      expect(cell.sentPerUnique).toBe(1)
+      expect(cell.samples).toBeGreaterThan(0)
+      expect(cell.prefaultMBps).toBeGreaterThan(0)
+      expect(cell.worth === '').toBe(cell.off.startsWith('all on'))
+    }
+  })
+
   it('sweep: with prefault off every touch goes to the network', { timeout: 60_000 }, () => {
     const { cells, fits } = bench('sweep', '--smoke')
     expect(cells).toHaveLength(4)

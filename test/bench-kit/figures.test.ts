@@ -1,5 +1,6 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
+import { worthOf } from '../../src/bench-kit/ablation.ts'
 import { type CellFigures, median, promotedBoundUs } from '../../src/bench-kit/isolation.ts'
 import { isolationPicture } from '../../src/bench-kit/isolation-picture.ts'
 import { promotedTable } from '../../src/bench-kit/isolation-table.ts'
@@ -147,5 +148,25 @@ describe('isolationPicture', () => {
       points[paths.findIndex(([, , stroke]) => stroke === colour)]!.at(-1)![0]!
     expect(right('#d62728')).toBeGreaterThan(right('#1a7f37'))
     expect(svg).not.toMatch(/NaN|Infinity|undefined/)
+  })
+})
+
+describe('worthOf', () => {
+  const run = (p50: number, p99: number, rate: number) => ({ p50, p99, rate })
+  const control = [1, 1.1, 1.2, 1, 1.1, 1.2].map((p50) => run(p50, 2 * p50, 1))
+  const thrice = (p50: number, p99: number, rate: number) => [1, 2, 3].map(() => run(p50, p99, rate))
+
+  it('tells what is beyond every run with all on, and in which direction', () => {
+    expect(worthOf(thrice(1.1, 2.2, 1), control)).toBe('nothing that these runs show')
+    expect(worthOf(thrice(2.5, 2.2, 1), control)).toBe('p50 2.50 without it, 1.10 with it')
+    expect(worthOf(thrice(1.1, 1.5, 0.5), control)).toBe(
+      'costs: p99 1.50 without it, 2.20 with it; prefault 0.50 without it, 1.00 with it',
+    )
+    expect(worthOf(thrice(1.1, 2.2, 1.5), control)).toBe('costs: prefault 1.50 without it, 1.00 with it')
+  })
+
+  it('tells nothing of less than a tenth, and nothing of fewer than three rounds', () => {
+    expect(worthOf(thrice(1.205, 2.2, 1.05), control)).toBe('nothing that these runs show')
+    expect(worthOf(thrice(9, 9, 9).slice(1), control)).toMatch(/fewer than 3 rounds/)
   })
 })

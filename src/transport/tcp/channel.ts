@@ -11,7 +11,7 @@ import { dialTcp, parseTcpUrl, tuneSocket } from '../../native/socket.ts'
 import type { Channel, ChannelOptions, CompletionSink, ImageInfo, Lane } from '../transport.ts'
 import { COMPLETION } from '../transport.ts'
 import { exchangeHello } from './hello.ts'
-import { DEMAND_TUNING, PREFAULT_TUNING } from './tuning.ts'
+import { destinationTuning } from './tuning.ts'
 import { FRAME, FRAME_BYTES, FRAME_MAGIC } from './wire.ts'
 
 /** Pages of one read at most: the parts that have come are the bits of one int32. */
@@ -22,7 +22,7 @@ export function openTcpChannel(url: string, lane: Lane, options: ChannelOptions 
   const timeoutMs = options.timeoutMs ?? CONNECT_TIMEOUT_MS
   const fd = dialTcp(parseTcpUrl(url), timeoutMs)
   try {
-    tuneSocket(fd, lane === 'demand' ? DEMAND_TUNING : PREFAULT_TUNING)
+    tuneSocket(fd, destinationTuning(options.without)[lane])
     const info = exchangeHello(fd, url, lane, options.pageSize ?? 4096, timeoutMs)
     return new TcpChannel(fd, url, lane, info)
   } catch (error) {

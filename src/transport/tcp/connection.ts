@@ -19,7 +19,7 @@ import { COMPLETION } from '../transport.ts'
 import { FrameSender } from './frame-sender.ts'
 import { LinkSender } from './link-sender.ts'
 import type { SourceLink } from './source-link.ts'
-import { DEMAND_TUNING, PREFAULT_TUNING } from './tuning.ts'
+import type { LaneTuning } from './tuning.ts'
 import {
   EXTENTS_UNKNOWN,
   FRAME,
@@ -40,6 +40,11 @@ const FRAMES_PER_BATCH = 32
 const READ_PAGES_MAX = 32
 const QUEUE_SLOTS = Math.max(DEMAND_CREDITS, PREFAULT_CREDITS)
 const QUEUE_WORDS = 3
+
+/** Numbers the requests of all connections as they are taken: the order of arrival. */
+export interface Arrivals {
+  count: number
+}
 
 export class Connection {
   readonly fd: number
@@ -69,6 +74,9 @@ export class Connection {
   readonly #linkSender: LinkSender | undefined
   readonly #stamped: StampedReceiver | undefined
   readonly #queueVisibleNs = new Float64Array(QUEUE_SLOTS)
+  readonly #queueArrival = new Float64Array(QUEUE_SLOTS)
+  readonly #arrivals: Arrivals
+  readonly #tuning: LaneTuning
 
   constructor(
     fd: number,
@@ -76,8 +84,12 @@ export class Connection {
     readers: ImageReaders,
     stats: SourceStats,
     openedAtMs: number,
+    tuning: LaneTuning,
+    arrivals: Arrivals,
     link?: SourceLink,
   ) {
+    this.#tuning = tuning
+    this.#arrivals = arrivals
     this.#link = link
     this.#linkSender = link && new LinkSender(fd)
     this.#stamped = link && new StampedReceiver(fd)
@@ -92,6 +104,11 @@ export class Connection {
 
   get hasQueued(): boolean {
     return this.#queueCount > 0
+  }
+
+  /** Number of the oldest request that has not been answered, in the order of all; only while there is one. */
+  get oldestArrival(): number {
+    return this.#queueArrival[this.#queueHead] as number
   }
 
   /** False for a destination that has asked for all it may and takes no answer: its next bytes have to wait. */
@@ -177,6 +194,7 @@ export class Connection {
       }
       const tailSlot = (this.#queueHead + this.#queueCount) % QUEUE_SLOTS
       this.#queueVisibleNs[tailSlot] = visibleNs
+      this.#queueArrival[tailSlot] = this.#arrivals.count++
       const tail = tailSlot * QUEUE_WORDS
       this.#queue[tail] = slot
       this.#queue[tail + 1] = firstPage
@@ -323,7 +341,7 @@ export class Connection {
         if (extents.length > 0) this.#sender.addBytes(addressOfArray(this.#extents), extents.length * 4)
       }
     } else {
-      tuneSocket(this.fd, lane === LANE_CODE.demand ? DEMAND_TUNING : PREFAULT_TUNING)
+      tuneSocket(this.fd, this.#tuning[lane === LANE_CODE.demand ? 'demand' : 'prefault'])
     }
     this.#reader = this.#readers.of(pageBytes)
     this.#send()

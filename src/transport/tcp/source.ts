@@ -5,6 +5,7 @@
  */
 import { BULK_QUANTUM_BYTES, REQUESTS_PER_TURN_MAX } from '../../config.ts'
 import { FaultlaneError } from '../../errors.ts'
+import { isOn } from '../../levels.ts'
 import { type ImageDescription, ImageReaders } from '../../memory/image.ts'
 import { ERRNO, errnoName, POLL, SOCK } from '../../native/abi.ts'
 import { NativeBuffer } from '../../native/buffer.ts'
@@ -12,8 +13,9 @@ import { type Libc, libc } from '../../native/libc.ts'
 import { PollSet } from '../../native/poll-set.ts'
 import { formatTcpUrl, listenTcp, parseTcpUrl } from '../../native/socket.ts'
 import type { SourceAgent, SourceOptions, SourceStats } from '../source.ts'
-import { Connection } from './connection.ts'
+import { type Arrivals, Connection } from './connection.ts'
 import { SourceLink } from './source-link.ts'
+import { type LaneTuning, sourceTuning } from './tuning.ts'
 import { LANE_CODE } from './wire.ts'
 
 /** A connection that has not said hello by then is closed. */
@@ -26,6 +28,8 @@ const SLOT_FIRST = 2
 const TURNS_PER_POLL = 16
 /** With more demand connections than this, poll(2) tells which to read; below, reading at once is cheaper. */
 const DIRECT_READS_MAX = 4
+/** Without a quantum: as much as one gathering takes, in reads and in bytes. */
+const UNBOUNDED = 2 ** 30
 
 export class TcpSource implements SourceAgent {
   readonly url: string
@@ -44,6 +48,12 @@ export class TcpSource implements SourceAgent {
   readonly #poll = new PollSet(CONNECTIONS_MAX + SLOT_FIRST)
   readonly #peer = new NativeBuffer(40)
   readonly #link: SourceLink | undefined
+  readonly #tuning: LaneTuning
+  readonly #arrivals: Arrivals = { count: 0 }
+  readonly #isDemandFirst: boolean
+  readonly #isFair: boolean
+  readonly #bulkReadsMax: number
+  readonly #bulkBytesMax: number
   #connections: Connection[] = []
   #nextBulk = 0
   #turn = 0
@@ -55,6 +65,13 @@ export class TcpSource implements SourceAgent {
     this.url = formatTcpUrl(address)
     this.#readers = new ImageReaders(image)
     this.#options = options
+    const { without } = options
+    this.#tuning = sourceTuning(without, options.paceBytesPerSecond)
+    this.#isDemandFirst = isOn('order', without)
+    this.#isFair = isOn('fair', without)
+    const hasQuantum = isOn('quantum', without)
+    this.#bulkReadsMax = hasQuantum ? REQUESTS_PER_TURN_MAX : UNBOUNDED
+    this.#bulkBytesMax = hasQuantum ? BULK_QUANTUM_BYTES : UNBOUNDED
     this.#link = options.link === undefined ? undefined : new SourceLink(options.link, options)
     this.#poll.set(SLOT_WAKE, options.wakeFd, POLL.IN)
     this.#poll.set(SLOT_LISTEN, fd, POLL.IN)
@@ -67,9 +84,12 @@ export class TcpSource implements SourceAgent {
     let work = 0
     for (let i = 0; i < connections.length; i++) {
       const connection = connections[i] as Connection
-      if (connection.lane === LANE_CODE.demand) work += this.#receiveDemand(connection) + answer(connection)
+      if (connection.lane !== LANE_CODE.demand) continue
+      work += this.#receiveDemand(connection)
+      if (this.#isDemandFirst) work += answer(connection)
     }
-    return work + this.#receiveOthers() + this.#answerOneOther()
+    work += this.#receiveOthers()
+    return work + (this.#isDemandFirst ? this.#answerBulk() : this.#answerOldest())
   }
 
   /** Behind an emulated link what is asked enters the link in the link's order, and is handed on as it arrives. */
@@ -85,7 +105,7 @@ export class TcpSource implements SourceAgent {
       const connection = connections[i] as Connection
       if (connection.lane === LANE_CODE.demand) work += answer(connection)
     }
-    return work + this.#answerOneOther()
+    return work + this.#answerBulk()
   }
 
   #receiveDemand(connection: Connection): number {
@@ -111,16 +131,34 @@ export class TcpSource implements SourceAgent {
   }
 
   /** One quantum for one connection that is not demand: the next in turn that has something to send. */
-  #answerOneOther(): number {
+  #answerBulk(): number {
     const connections = this.#connections
+    if (!this.#isFair) this.#nextBulk = connections.length - 1
     for (let n = 0; n < connections.length; n++) {
       this.#nextBulk = (this.#nextBulk + 1) % connections.length
       const connection = connections[this.#nextBulk] as Connection
       if (connection.lane === LANE_CODE.demand || connection.endReason !== '') continue
-      const sent = answer(connection)
-      if (sent > 0) return sent
+      if (connection.hasQueued || connection.isSending) {
+        const sent = connection.answer(this.#bulkReadsMax, this.#bulkBytesMax)
+        if (sent > 0) return sent
+      }
     }
     return 0
+  }
+
+  /** One request, of whichever lane, in the order of arrival (level `order` off). A full socket is passed over. */
+  #answerOldest(): number {
+    const connections = this.#connections
+    let work = 0
+    let oldest: Connection | undefined
+    for (let i = 0; i < connections.length; i++) {
+      const connection = connections[i] as Connection
+      if (connection.endReason !== '') continue
+      if (connection.isSending) work += connection.answer(0, this.#bulkBytesMax)
+      if (connection.isBlocked || !connection.hasQueued) continue
+      if (!oldest || connection.oldestArrival < oldest.oldestArrival) oldest = connection
+    }
+    return oldest ? work + oldest.answer(1, this.#bulkBytesMax) : work
   }
 
   park(timeoutMs: number): void {
@@ -172,7 +210,16 @@ export class TcpSource implements SourceAgent {
         continue
       }
       this.#connections.push(
-        new Connection(fd, `port ${port}`, this.#readers, this.stats, performance.now(), this.#link),
+        new Connection(
+          fd,
+          `port ${port}`,
+          this.#readers,
+          this.stats,
+          performance.now(),
+          this.#tuning,
+          this.#arrivals,
+          this.#link,
+        ),
       )
       this.#count()
     }
