@@ -81,6 +81,13 @@ async function until(what: string, holds: () => boolean): Promise<void> {
   }
 }
 
+/** Listeners at a path and connections to them, accepted or not. */
+function unixSockets(path: string): number {
+  return readFileSync('/proc/net/unix', 'utf8')
+    .split('\n')
+    .filter((line) => line.endsWith(` ${path}`)).length
+}
+
 async function endOf(run: Running, what: string): Promise<number | string> {
   const late = settle(HANG_MS).then(() => `${what} has not ended in ${HANG_MS} ms: ${run.stderr()}`)
   return await Promise.race([run.ended, late])
@@ -118,8 +125,10 @@ describe.skipIf(!userfaultfdOrSkipLoudly())(`either side killed, seed ${seed}`, 
     const args = ['--socket', bench.path('client'), '--source', dialled, '--prefault', prefault]
     const attach = bench.faultlane('attach', ...args)
     if (phase === 'greeting') {
-      // The source stands still: the destination has connected, or will, and waits for its welcome.
+      // The source stands still: the destination has connected, or over TCP will, and waits for its welcome.
       await settle(300 + chance(200))
+      const path = bench.path('source')
+      if (!url.startsWith('tcp:')) await until('the destination connects', () => unixSockets(path) > 1)
       return { attach, client: undefined }
     }
     await attach.says(/^ready/m)

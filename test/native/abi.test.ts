@@ -31,6 +31,8 @@ const PREFIXES: Record<string, string> = {
 
 /** What is not named by that rule. */
 const EXPRESSIONS: Record<string, string> = {
+  CLOCK_REALTIME: 'CLOCK_REALTIME',
+  PR_SET_TIMERSLACK: 'PR_SET_TIMERSLACK',
   MAP_FAILED: '(long long)MAP_FAILED',
   POLLFD_BYTES: 'sizeof(struct pollfd)',
   SOL_SOCKET: 'SOL_SOCKET',
@@ -120,9 +122,11 @@ const HEADERS = [
     'netinet/tcp',
     'sys/eventfd',
     'sys/mman',
+    'sys/prctl',
     'sys/socket',
     'sys/uio',
     'sys/un',
+    'time',
   ],
   ...['linux/ioctl', 'linux/memfd', 'linux/mman', 'linux/userfaultfd'],
 ]
