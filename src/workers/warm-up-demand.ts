@@ -84,7 +84,11 @@ export function warmUpDemand(clock: Clock, wait: WaitMode): void {
     notify: () => {},
   })
   const told = new RingConsumer(board.memory.hints)
-  const doorbell = board.demandBell({ signal: () => bell.signal(), sleep: (ms) => agent.park(ms) })
+  const sleep = (ms: number) => {
+    bell.signal() // Nobody else would end it.
+    agent.park(ms)
+  }
+  const doorbell = board.demandBell({ signal: () => bell.signal(), sleep })
   for (let session = 0; session < SESSIONS; session++) {
     const address = addresses[session % 2] as number
     const client = listener.connect(address, bytes)
@@ -92,7 +96,6 @@ export function warmUpDemand(clock: Clock, wait: WaitMode): void {
     let turns = 0
     let page = 0
     const step = (): boolean => {
-      bell.signal() // Nobody else would end the sleep.
       if (agent.hasSession && page < PAGES && turns % TURNS_PER_FAULT === 0) lane.onFault(page++)
       road.turnSource()
       told.release()

@@ -49,7 +49,11 @@ export function warmUpPrefault(clock: Clock): void {
   const table = PageTable.allocate(PAGES)
   const bell = new EventFd()
   const demandBell = board.demandBell({ signal: () => bell.signal(), sleep: () => {} })
-  const doorbell = board.prefaultBell({ signal: () => bell.signal(), sleep: (ms) => agent.park(ms) })
+  const sleep = (ms: number) => {
+    bell.signal() // Nobody else would end it.
+    agent.park(ms)
+  }
+  const doorbell = board.prefaultBell({ signal: () => bell.signal(), sleep })
   const lane = new PrefaultLane(channel, {
     table,
     board,
@@ -79,7 +83,6 @@ export function warmUpPrefault(clock: Clock): void {
     board.start(fd)
     let turns = 0
     const step = (): boolean => {
-      bell.signal() // Nobody else would end the sleep.
       road.turnSource()
       if (turns % TURNS_PER_HINT === 0) tell(hints, turns % PAGES)
       return ++turns % TURNS_PER_RUN === 0
