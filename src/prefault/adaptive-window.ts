@@ -2,10 +2,15 @@
  * Faultlane's own window: fills the road to the source and keeps next to nothing queued on it, so that a demand
  * reply finds at most a page or two of bulk ahead of it on a slow link, and some tens of microseconds on any.
  *
- * As BBR does (Cardwell 2016) it measures two things, the rate at which the road delivers and the shortest round
+ * As BBR does (Cardwell 2016) it measures two things, the best rate at which the road delivers and the shortest round
  * trip, and keeps their product in flight: what the road itself holds. Two reads more keep it from running dry. Now
- * and then it asks for a quarter more, to notice a road that has become faster, and lets the road run empty, to
- * notice one that has become longer; so its own queue is never taken for distance.
+ * and then it lets the road run empty, to notice one that has become longer; so its own queue is never taken for
+ * distance.
+ *
+ * What the road has delivered lately is no measure of what it can: where threads wait for processors less comes back
+ * a round, and a window cut to that would bring less still. So the best rate is kept, and given up only where even
+ * the quickest reply of a measurement has stood in a queue longer than the window's own (CoDel's sign of a queue that
+ * stands, Nichols 2012), or slowly. Too high a rate keeps one round trip too much in flight at the most.
  *
  * A long read (a quantum) costs the processors least; while demand is active a read is only as long as the road
  * carries in READ_NS.
@@ -22,72 +27,82 @@ const PAGES_QUEUED = 6
 /** Never more in flight: 16 MiB are 13 Gbit/s at 10 ms. */
 const WINDOW_BYTES_MAX = 16 << 20
 /**
- * The rate is what came in over so long or two round trips, the best of the last RATES. Long against the burst of a
- * token bucket, which lets 64 KiB through at once. Shorter while the road is being filled for the first time.
+ * The rate is what came in over so long or two round trips. Long against the burst of a token bucket, which lets
+ * 64 KiB through at once. Shorter while the road is being filled for the first time, to see when it is full; the
+ * rate is then measured once with all that in flight.
  */
 const RATE_NS = 10e6
 const STARTING_RATE_NS = 2e6
-const RATES = 8
 /** The road is full when so many measurements in a row have brought less than a quarter more. */
 const FLAT_ROUNDS = 3
-/** In one of so many measurements there is a quarter more in flight than the road is known to hold. */
-const PROBE_EVERY = 8
-const PROBE_GAIN = 1.25
+const GROWING = 1.25
 /**
- * Short reads may be what keeps the rate low, where the processors and not the wire are the limit. So the road is
- * first measured with long ones, the rate seen then is forgotten slowly (half in 3.5 s), and one measurement in so
- * many is made with long ones again: half of a percent of the time.
+ * Short reads may be what keeps the rate low, where the processors and not the wire are the limit. So one
+ * measurement in so many is made with long ones: half of a percent of the time.
  */
 const LONG_READS_EVERY = 200
-const PEAK_KEPT = 1 - 1 / 500
+/** What is kept of the best rate with every measurement: half of it is gone in 20 s; where a queue stands, in 70 ms. */
+const KEPT = 1 - 1 / 2900
+const KEPT_IN_QUEUE = 0.9
+/** A queue stands when the quickest reply was later than this many times what the window itself queues, and jitter. */
+const QUEUES = 2
+const JITTER_NS = 50_000
 /** A shortest round trip is believed for so long; then the road is left to empty itself once, and measured anew. */
 const SHORTEST_NS = 5e9
 /** Round trips of one such measurement: one for what is in flight, the others on an empty road. */
 const DRAIN_ROUND_TRIPS = 4
 
-/** Bytes per nanosecond that the road has lately delivered. */
+/** The best rate at which the road delivers, as far as it was seen. */
 class DeliveryRate {
   /** 0 before the first measurement. */
   bytesPerNs = 0
-  /** The best of the last seconds, whatever the reads have been. */
-  peakBytesPerNs = 0
   /** The road is being filled for the first time. */
   isStarting = true
   /** Measurements so far. */
   rounds = 0
-  readonly #latest = new Float64Array(RATES)
   #flatRounds = 0
   #sinceNs = 0
   #lastNs = 0
   #bytes = 0
+  /** The quickest reply of this measurement. */
+  #quickestNs = Infinity
 
-  onCompletion(bytes: number, rttNs: number, shortestNs: number, nowNs: number): void {
-    const roundNs = this.isStarting
-      ? Math.max(STARTING_RATE_NS, shortestNs)
-      : Math.max(RATE_NS, 2 * shortestNs)
+  /** @param queueNs how long the window's own queue takes the road */
+  onCompletion(bytes: number, rttNs: number, shortestNs: number, queueNs: number, nowNs: number): void {
+    const isFilling = this.isStarting && this.#flatRounds < FLAT_ROUNDS
+    const roundNs = isFilling ? Math.max(STARTING_RATE_NS, shortestNs) : Math.max(RATE_NS, 2 * shortestNs)
     const postedNs = nowNs - rttNs
     if (postedNs - this.#lastNs > roundNs) {
       // The road lay empty until this read was posted, which is no time of the road's.
       this.#sinceNs = postedNs
       this.#bytes = 0
+      this.#quickestNs = Infinity
     }
     this.#lastNs = nowNs
     this.#bytes += bytes
+    this.#quickestNs = Math.min(this.#quickestNs, rttNs)
     const elapsedNs = nowNs - this.#sinceNs
     if (elapsedNs < roundNs) return
-    this.#measured(this.#bytes / elapsedNs)
+    this.#measured(this.#bytes / elapsedNs, this.#quickestNs > shortestNs + QUEUES * queueNs + JITTER_NS)
     this.#sinceNs = nowNs
     this.#bytes = 0
+    this.#quickestNs = Infinity
   }
 
-  #measured(rate: number): void {
-    if (this.isStarting) {
-      this.#flatRounds = rate > this.bytesPerNs * PROBE_GAIN ? 0 : this.#flatRounds + 1
-      if (this.#flatRounds === FLAT_ROUNDS) this.isStarting = false
+  #measured(rate: number, hasQueue: boolean): void {
+    this.rounds++
+    if (!this.isStarting) {
+      this.bytesPerNs = Math.max(rate, this.bytesPerNs * (hasQueue ? KEPT_IN_QUEUE : KEPT))
+      return
     }
-    this.#latest[this.rounds++ % RATES] = rate
-    this.bytesPerNs = Math.max(...this.#latest)
-    this.peakBytesPerNs = Math.max(this.bytesPerNs, this.peakBytesPerNs * PEAK_KEPT)
+    if (this.#flatRounds === FLAT_ROUNDS) {
+      // Measured for long enough, whatever bursts have made of the rounds before.
+      this.bytesPerNs = rate
+      this.isStarting = false
+      return
+    }
+    this.#flatRounds = rate > this.bytesPerNs * GROWING ? 0 : this.#flatRounds + 1
+    this.bytesPerNs = Math.max(rate, this.bytesPerNs)
   }
 }
 
@@ -131,6 +146,8 @@ export class AdaptiveWindow implements Window {
   #startingBytes: number
   #doubledAtNs = 0
   #demandAtNs = Number.NEGATIVE_INFINITY
+  /** In flight beyond what the road holds, at the last look. */
+  #queuedBytes = 0
 
   /** @param pagesMax of one read: a quantum */
   constructor(pageBytes: number, pagesMax: number) {
@@ -153,17 +170,18 @@ export class AdaptiveWindow implements Window {
     if (this.#shortest.isDraining(nowNs)) return readBytes
     const rate = this.#rate
     if (rate.isStarting) return Math.max(READS_QUEUED * readBytes, this.#startingBytes)
-    const gain = rate.rounds % PROBE_EVERY === 0 ? PROBE_GAIN : 1
-    const held = gain * rate.bytesPerNs * this.#shortest.ns
+    const held = rate.bytesPerNs * this.#shortest.ns
     const inTime = READS_QUEUED * READ_NS * rate.bytesPerNs
-    const queued = Math.max(READS_QUEUED * readBytes, Math.min(PAGES_QUEUED * this.#pageBytes, inTime))
-    return Math.min(WINDOW_BYTES_MAX, held + queued)
+    this.#queuedBytes = Math.max(READS_QUEUED * readBytes, Math.min(PAGES_QUEUED * this.#pageBytes, inTime))
+    return Math.min(WINDOW_BYTES_MAX, held + this.#queuedBytes)
   }
 
   onCompletion(bytes: number, rttNs: number, nowNs: number): void {
     this.#shortest.onCompletion(rttNs, nowNs)
-    this.#rate.onCompletion(bytes, rttNs, this.#shortest.ns, nowNs)
-    if (!this.#rate.isStarting || nowNs - this.#doubledAtNs < Math.max(rttNs, STARTING_RATE_NS)) return
+    const rate = this.#rate
+    const queueNs = rate.bytesPerNs > 0 ? this.#queuedBytes / rate.bytesPerNs : 0
+    rate.onCompletion(bytes, rttNs, this.#shortest.ns, queueNs, nowNs)
+    if (!rate.isStarting || nowNs - this.#doubledAtNs < Math.max(rttNs, STARTING_RATE_NS)) return
     this.#doubledAtNs = nowNs
     this.#startingBytes = Math.min(WINDOW_BYTES_MAX, 2 * this.#startingBytes)
   }
@@ -173,7 +191,7 @@ export class AdaptiveWindow implements Window {
     const rate = this.#rate
     const isQuiet = nowNs - this.#demandAtNs >= ACTIVE_NS
     if (isQuiet || rate.isStarting || rate.rounds % LONG_READS_EVERY === 0) return this.#pagesMax
-    const pages = Math.floor((READ_NS * rate.peakBytesPerNs) / this.#pageBytes)
+    const pages = Math.floor((READ_NS * rate.bytesPerNs) / this.#pageBytes)
     return Math.max(1, Math.min(this.#pagesMax, pages))
   }
 }

@@ -14,6 +14,8 @@ interface Road {
   readonly rttNs: number
   /** Each reply is late by up to this, evenly drawn: what schedulers do. */
   readonly jitterNs: number
+  /** The puller looks at its replies so much later than the first of them came, at most, evenly drawn. Default: 0. */
+  readonly lateNs?: number
 }
 
 interface Seen {
@@ -24,13 +26,19 @@ interface Seen {
   readonly p99QueueNs: number
 }
 
+interface Reply {
+  readonly atNs: number
+  readonly sentNs: number
+  readonly bytes: number
+}
+
 class Pull {
   readonly window = new AdaptiveWindow(PAGE, PAGES_MAX)
   nowNs = 0
   #inFlight = 0
   #linkFreeNs = 0
   #random: number
-  readonly #replies: { atNs: number; sentNs: number; bytes: number }[] = []
+  readonly #replies: Reply[] = []
 
   constructor(seed: number) {
     this.#random = seed | 1
@@ -64,13 +72,16 @@ class Pull {
         this.#inFlight += pages * PAGE
       }
       this.#replies.sort((a, b) => a.atNs - b.atNs)
-      const reply = this.#replies.shift()
-      if (!reply) throw new Error('nothing is in flight: the window is shut')
-      this.nowNs = reply.atNs
-      this.#inFlight -= reply.bytes
-      this.window.onCompletion(reply.bytes, reply.atNs - reply.sentNs, reply.atNs)
+      const first = this.#replies[0]
+      if (!first) throw new Error('nothing is in flight: the window is shut')
+      this.nowNs = Math.max(this.nowNs, first.atNs) + this.#draw() * (road.lateNs ?? 0)
+      while ((this.#replies[0]?.atNs ?? Infinity) <= this.nowNs) {
+        const reply = this.#replies.shift() as Reply
+        this.#inFlight -= reply.bytes
+        this.window.onCompletion(reply.bytes, this.nowNs - reply.sentNs, this.nowNs)
+        if (this.nowNs >= startNs + durationNs / 10) bytes += reply.bytes
+      }
       if (this.nowNs < startNs + durationNs / 10) continue
-      bytes += reply.bytes
       queues.push(Math.max(0, this.#linkFreeNs - this.nowNs - road.rttNs / 2))
     }
     queues.sort((a, b) => a - b)
@@ -126,5 +137,25 @@ describe('the adaptive window', () => {
     const back = pull.run(short, 2e9, 1e6)
     expect(back.share).toBeGreaterThan(0.85)
     expect(back.meanQueueNs).toBeLessThan(300e3)
+  })
+
+  it.each([100e3, 400e3])('goes on filling the road where its thread comes up to %i ns late', (lateNs) => {
+    const road = { rate: GBIT, rttNs: 200e3, jitterNs: 20e3, lateNs }
+    const pull = new Pull(11)
+    const all = pull.run(road, 10e9, 1e6)
+    // In flight is what the road holds and six pages: so much comes back in a round trip and half the lateness.
+    const inTime = (200e3 + 6 * 32.8e3) / (200e3 + 32.8e3 + lateNs / 2)
+    expect(all.share).toBeGreaterThan(0.75 * Math.min(1, inTime))
+    expect(all.meanQueueNs).toBeLessThan(300e3)
+  })
+
+  it('gives up a rate that the road no longer has', () => {
+    const pull = new Pull(13)
+    pull.run({ rate: 10 * GBIT, rttNs: 200e3, jitterNs: 20e3 }, 2e9, 1e6)
+    const slow = { rate: GBIT, rttNs: 200e3, jitterNs: 20e3 }
+    pull.run(slow, 1e9, 1e6)
+    const after = pull.run(slow, 2e9, 1e6)
+    expect(after.share).toBeGreaterThan(0.85)
+    expect(after.meanQueueNs).toBeLessThan(400e3)
   })
 })
