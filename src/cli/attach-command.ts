@@ -3,10 +3,10 @@ import { attach } from '../daemon/attach.ts'
 import type { FaultlaneError } from '../errors.ts'
 import type { AgentEvent } from '../lane/agent-event.ts'
 import type { LossPolicy } from '../lane/client-session.ts'
-import { type LevelName, levelsAt } from '../levels.ts'
+import { isOn, type LevelName, levelsAt } from '../levels.ts'
 import { SCHEDULING_NAMES, SCHEDULINGS, type SchedulingName } from '../prefault/schedulings.ts'
 import { attachReport, type WaitsUs } from '../report/attach-report.ts'
-import type { Affinity } from '../workers/affinity.ts'
+import { type Affinity, keepHelpersOff } from '../workers/affinity.ts'
 import { schemeOf } from '../workers/transports.ts'
 import { WAIT_MODES, type WaitMode } from '../workers/wait.ts'
 import { writeJson } from './json-output.ts'
@@ -86,6 +86,7 @@ function promotedText({ count, p99 }: WaitsUs): string {
 }
 
 async function run(flags: Flags): Promise<void> {
+  keepHelpersOff(isOn('affinity', flags.without) ? flags.affinity : 'off')
   let failed = false
   const written: Promise<boolean>[] = []
   const context = {

@@ -1,4 +1,5 @@
 /** Scheduling of the calling thread. What the kernel refuses is left as it is. */
+import { readdirSync } from 'node:fs'
 import { getPriority } from 'node:os'
 import { PR_SET_TIMERSLACK, SCHED, SCHED_ATTR_BYTES, SYS } from './abi.ts'
 import { NativeBuffer } from './buffer.ts'
@@ -34,12 +35,24 @@ export function allowedProcessors(): number[] {
   return processors
 }
 
-/** Keeps this thread, and no other of its process, on one processor; whether the kernel took it. */
-export function pinThread(cpu: number): boolean {
+/** The other threads of this process, as the kernel numbers them; none where there is no /proc. */
+export function otherThreads(): number[] {
+  const own = libc().gettid()
+  try {
+    return readdirSync('/proc/self/task')
+      .map(Number)
+      .filter((thread) => thread !== own)
+  } catch {
+    return []
+  }
+}
+
+/** Keeps one thread, this one by default, on one processor; whether the kernel took it. */
+export function pinThread(cpu: number, thread = 0): boolean {
   if (cpu < 0 || cpu >= CPU_SET_BYTES * 8) return false
   const set = new NativeBuffer(CPU_SET_BYTES)
   set.u8[cpu >> 3] = 1 << (cpu & 7)
-  return libc().sched_setaffinity(0, CPU_SET_BYTES, set.address) === 0
+  return libc().sched_setaffinity(thread, CPU_SET_BYTES, set.address) === 0
 }
 
 /** This thread's sleeps end when their time is over, and not up to 50 µs later to be ended together with others. */

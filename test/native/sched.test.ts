@@ -2,7 +2,7 @@ import { getPriority } from 'node:os'
 import { describe, expect, it } from 'vitest'
 import { NativeBuffer } from '../../src/native/buffer.ts'
 import { libc } from '../../src/native/libc.ts'
-import { allowedProcessors, pinThread, scheduleThread } from '../../src/native/sched.ts'
+import { allowedProcessors, otherThreads, pinThread, scheduleThread } from '../../src/native/sched.ts'
 
 describe('pinThread', () => {
   it('keeps the calling thread on one processor, and refuses one that does not exist', () => {
@@ -21,6 +21,15 @@ describe('pinThread', () => {
       libc().sched_setaffinity(0, 128, set.address)
     }
     expect(allowedProcessors()).toEqual(before)
+  })
+})
+
+describe('otherThreads', () => {
+  it('are all threads but the calling one, and can be pinned by their number', () => {
+    const threads = otherThreads()
+    expect(threads.length).toBeGreaterThan(0) // The engine has helpers.
+    expect(threads).not.toContain(libc().gettid())
+    expect(pinThread(allowedProcessors()[0] as number, 2 ** 22 + 1)).toBe(false) // No such thread.
   })
 })
 
