@@ -28,6 +28,7 @@ export class RegionTable {
   lo = 0
   pagesLeft = 0
   readonly #words: Uint32Array
+  /** The entry that the last page was found in. Kept over sessions: whatever stands there now is looked at anew. */
   #last = FIRST
 
   constructor(words: Int32Array, offset: number) {
@@ -42,7 +43,10 @@ export class RegionTable {
     return this.#words[PAGE_BYTES] as number
   }
 
+  /** Before a session starts. Entries of the session before cover nothing: another thread may still remember one. */
   set(pageBytes: number, regions: readonly RegionEntry[]): void {
+    const end = FIRST + regions.length * WORDS
+    this.#words.fill(0, end, Math.max(end, FIRST + this.count * WORDS))
     this.#words[COUNT] = regions.length
     this.#words[PAGE_BYTES] = pageBytes
     regions.forEach((region, i) => {

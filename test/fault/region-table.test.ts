@@ -1,6 +1,6 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
-import { NO_PAGE, REGION_TABLE_WORDS, RegionTable } from '../../src/fault/region-table.ts'
+import { NO_PAGE, REGION_TABLE_WORDS, type RegionEntry, RegionTable } from '../../src/fault/region-table.ts'
 
 interface Region {
   base: bigint
@@ -34,13 +34,14 @@ const tables = fc
 
 function build(pageBytes: number, regions: readonly Region[]): RegionTable {
   const table = new RegionTable(new Int32Array(REGION_TABLE_WORDS + 8), 8)
-  table.set(
-    pageBytes,
-    regions.map(({ base, firstPage, pageCount }) => {
-      return { baseHi: Number(base >> 32n), baseLo: Number(base & 0xffffffffn), firstPage, pageCount }
-    }),
-  )
+  table.set(pageBytes, entries(regions))
   return table
+}
+
+function entries(regions: readonly Region[]): RegionEntry[] {
+  return regions.map(({ base, firstPage, pageCount }) => {
+    return { baseHi: Number(base >> 32n), baseLo: Number(base & 0xffffffffn), firstPage, pageCount }
+  })
 }
 
 describe('RegionTable', () => {
@@ -83,6 +84,26 @@ describe('RegionTable', () => {
           const after = firstPage + pageCount
           const next = t.regions.some((r) => after >= r.firstPage && after < r.firstPage + r.pageCount)
           expect(table.locate(after)).toBe(next)
+        }
+      }),
+    )
+  })
+
+  it('forgets the client before, in every thread: what one remembers of it is nobody else’s address', () => {
+    fc.assert(
+      fc.property(tables, tables, fc.nat(), (before, after, pick) => {
+        const words = new Int32Array(new SharedArrayBuffer(REGION_TABLE_WORDS * 4))
+        const [writer, reader] = [new RegionTable(words, 0), new RegionTable(words, 0)]
+        writer.set(before.pageBytes, entries(before.regions))
+        const remembered = before.regions[pick % before.regions.length]!
+        expect(reader.locate(remembered.firstPage)).toBe(true)
+        writer.set(after.pageBytes, entries(after.regions))
+        // The page that the reader looked up last, as somebody who never knew the first client sees it.
+        const fresh = new RegionTable(words, 0)
+        for (const page of [remembered.firstPage, remembered.firstPage + remembered.pageCount - 1]) {
+          expect(reader.locate(page)).toBe(fresh.locate(page))
+          if (!fresh.locate(page)) continue
+          expect([reader.hi, reader.lo, reader.pagesLeft]).toEqual([fresh.hi, fresh.lo, fresh.pagesLeft])
         }
       }),
     )
