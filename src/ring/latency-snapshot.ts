@@ -40,10 +40,16 @@ export class LatencySnapshot {
     return new LatencySnapshot(counts, this.sumNs + other.sumNs, Math.max(this.maxNs, other.maxNs))
   }
 
-  /** What came after `earlier`, a snapshot of the same histogram; the maximum is that of all time. */
+  /**
+   * What came after `earlier`, a snapshot of the same histogram. The maximum is exact where it is that of all time, else
+   * the middle of its bucket.
+   */
   since(earlier: LatencySnapshot): LatencySnapshot {
     const counts = this.#counts.map((count, bucket) => count - earlier.#counts[bucket]!)
-    return new LatencySnapshot(counts, this.sumNs - earlier.sumNs, this.maxNs)
+    const highest = counts.findLastIndex((count) => count > 0)
+    const ofBucketNs = highest < 0 ? 0 : Math.min(bucketMiddleNs(highest), this.maxNs)
+    const maxNs = this.maxNs > earlier.maxNs ? this.maxNs : ofBucketNs
+    return new LatencySnapshot(counts, this.sumNs - earlier.sumNs, maxNs)
   }
 
   /** The buckets that are not empty, for a picture or another histogram format. */
