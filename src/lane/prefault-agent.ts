@@ -64,9 +64,8 @@ export class PrefaultAgent {
       this.#isRunning = true
       lane.begin(this.#parts.makePlacer())
     }
-    if (lane.isClientGone) return 0
     const work = this.#laneTurn()
-    if (lane.isClientGone || (work > 0 && board.remaining() === 0)) demandBell.wake()
+    if (work > 0 && (lane.isClientGone || board.remaining() === 0)) demandBell.wake()
     return work
   }
 
@@ -112,7 +111,8 @@ export class PrefaultAgent {
   park(timeoutMs: number): void {
     const { lane } = this.#parts
     let ms = timeoutMs
-    if (this.#isRunning && (lane.hasOwnWork || this.#isChannelBroken || !lane.isDrained)) ms = Math.min(ms, 1)
+    const hasMore = !lane.isDrained && !lane.isClientGone
+    if (this.#isRunning && (lane.hasOwnWork || this.#isChannelBroken || hasMore)) ms = Math.min(ms, 1)
     const channelFd = this.#isChannelBroken ? -1 : this.#channel.pollFd
     if (!this.#isChannelBroken && lane.readsInFlight > 0 && this.#channel.armForPark()) ms = 0
     this.#poll.set(SLOT_CHANNEL, channelFd, this.#channel.pollEvents)

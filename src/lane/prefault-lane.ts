@@ -38,6 +38,10 @@ export interface PrefaultLaneParts {
 }
 
 export class PrefaultLane implements CompletionSink {
+  /**
+   * The kernel refuses to place for this client. Nothing more is asked for, and what was is given up: whoever waits
+   * for such a page is the demand lane's, which finds out for itself whether there is a client.
+   */
   isClientGone = false
   readonly #parts: PrefaultLaneParts
   readonly #table: PageTable
@@ -130,7 +134,7 @@ export class PrefaultLane implements CompletionSink {
       work += this.#channel.poll(this, completions)
       this.#showBytes()
     }
-    if (this.#placer) work += this.#postReads()
+    if (this.#placer && !this.isClientGone) work += this.#postReads()
     return work
   }
 
@@ -204,9 +208,8 @@ export class PrefaultLane implements CompletionSink {
       this.#parts.window.onCompletion(bytes, nowNs - (this.#workStartNs[workId] as number), nowNs)
     }
     if (!this.#placer) return
-    if (kind === COMPLETION.ERROR) {
-      this.#parts.counters.add(this.#count.errors, pageCount)
-      for (let page = firstPage; page < firstPage + pageCount; page++) this.#lose(page)
+    if (kind === COMPLETION.ERROR || this.isClientGone) {
+      this.#loseRun(firstPage, pageCount)
       return
     }
     if (kind === COMPLETION.ZERO) {
@@ -221,7 +224,12 @@ export class PrefaultLane implements CompletionSink {
     if (this.#beginPlacing()) {
       const done = this.#placeUnremoved(firstPage, pageCount, address)
       this.#parts.board.endPlacing()
-      if (done === pageCount || this.isClientGone) return
+      if (this.isClientGone) {
+        this.#loseRun(firstPage + done, pageCount - done)
+        this.#loseDeferred()
+        return
+      }
+      if (done === pageCount) return
       for (let i = done; i < pageCount; i++) this.#deferred.keep(firstPage + i, address + i * this.#pageBytes)
     } else {
       for (let i = 0; i < pageCount; i++) this.#deferred.keep(firstPage + i, address + i * this.#pageBytes)
@@ -279,8 +287,15 @@ export class PrefaultLane implements CompletionSink {
       return
     }
     if (table.state(page) !== PAGE.PROMOTED) return
-    if ((this.#placer as Placer).placeZero(page, 1) === 0) {
-      this.#deferred.keep(page, 0)
+    const placer = this.#placer as Placer
+    if (placer.placeZero(page, 1) === 0) {
+      if (placer.status !== PLACED.GONE) {
+        this.#deferred.keep(page, 0)
+        return
+      }
+      this.isClientGone = true
+      this.#loseRun(page, 1)
+      this.#loseDeferred()
       return
     }
     if (table.tryMove(page, PAGE.PROMOTED, PAGE.PRESENT)) {
@@ -305,10 +320,14 @@ export class PrefaultLane implements CompletionSink {
       const address = this.#deferred.lastAddress()
       if (this.#table.state(page) !== PAGE.REMOVED) {
         const placed = address === 0 ? placer.placeZero(page, 1) : placer.place(page, 1, address)
-        if (placed === 0) {
-          if (placer.status === PLACED.GONE) this.isClientGone = true
+        if (placed === 0 && placer.status !== PLACED.GONE) {
           this.#parts.counters.add(this.#count.again, 1)
           this.#deferred.backOff()
+          break
+        }
+        if (placed === 0) {
+          this.isClientGone = true
+          this.#loseDeferred()
           break
         }
         this.#settle(page)
@@ -319,10 +338,19 @@ export class PrefaultLane implements CompletionSink {
     return done
   }
 
+  #loseDeferred(): void {
+    for (; this.#deferred.count > 0; this.#deferred.dropLast()) this.#loseRun(this.#deferred.lastPage(), 1)
+  }
+
   /** Nothing was posted after all, or it broke: a page nobody waits for is missing again, a promoted one is demand's. */
   #giveBack(page: number): void {
     if (this.#table.tryMove(page, PAGE.PREFAULTING, PAGE.MISSING)) return
     this.#lose(page)
+  }
+
+  #loseRun(firstPage: number, pageCount: number): void {
+    this.#parts.counters.add(this.#count.errors, pageCount)
+    for (let page = firstPage; page < firstPage + pageCount; page++) this.#lose(page)
   }
 
   #lose(page: number): void {

@@ -2,6 +2,7 @@ import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { fileURLToPath } from 'node:url'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import { PLACED } from '../../src/fault/fault-source.ts'
 import { LazyFaults, LazyPlacer } from '../../src/fault/lazy-faults.ts'
 import { allocateLazyMemory } from '../../src/fault/lazy-layout.ts'
 import { allocateBoard, Board } from '../../src/lane/board.ts'
@@ -31,6 +32,10 @@ describe('a fault on a page that prefault has in flight', () => {
   let promotedWaits: LatencyHistogram
   let demand: DemandLane
   let prefault: PrefaultLane
+  let prefaultCounters: Counters<(typeof PREFAULT_COUNTERS)[number]>
+  let promotedDone: number
+  /** Where prefault's placements go; a test may have them refused. */
+  let placer: LazyPlacer
 
   beforeEach(async () => {
     const program = fileURLToPath(new URL('../../dist/cli/main.js', import.meta.url))
@@ -50,6 +55,8 @@ describe('a fault on a page that prefault has in flight', () => {
     counters = new Counters(DEMAND_COUNTERS, Counters.allocate(DEMAND_COUNTERS.length))
     stalls = new LatencyHistogram(LatencyHistogram.allocate())
     promotedWaits = new LatencyHistogram(LatencyHistogram.allocate())
+    prefaultCounters = new Counters(PREFAULT_COUNTERS, Counters.allocate(PREFAULT_COUNTERS.length))
+    promotedDone = 0
     const hints = new RingProducer(board.memory.hints)
     demand = new DemandLane(channels[0], { table, board, hints, counters, stalls, promotedWaits, clock })
     demand.begin(new LazyFaults(lazy), new LazyPlacer(lazy))
@@ -59,12 +66,15 @@ describe('a fault on a page that prefault has in flight', () => {
       hints: new RingConsumer(board.memory.hints),
       policy: new SequentialPolicy(),
       window: SCHEDULINGS.S1.window(),
-      counters: new Counters(PREFAULT_COUNTERS, Counters.allocate(PREFAULT_COUNTERS.length)),
+      counters: prefaultCounters,
       clock,
       readPagesMax: 16,
-      onPromotedDone: () => {},
+      onPromotedDone: () => {
+        promotedDone++
+      },
     })
-    prefault.begin(new LazyPlacer(lazy))
+    placer = new LazyPlacer(lazy)
+    prefault.begin(placer)
   })
   afterEach(async () => {
     for (const channel of channels) channel.close()
@@ -122,4 +132,40 @@ describe('a fault on a page that prefault has in flight', () => {
     )
     expect([stalls.count(), promotedWaits.count()]).toEqual([2, 0])
   })
+
+  it.each([1, 0])(
+    'that prefault cannot place is demand’s, and prefault goes no further (kept back first: %i)',
+    async (kept) => {
+      prefault.doWork()
+      demand.onFault(5)
+      expect(table.state(5)).toBe(PAGE.PROMOTED)
+      let refusals = 0
+      placer.place = () => {
+        placer.status = refusals++ < kept ? PLACED.AGAIN : PLACED.GONE
+        return 0
+      }
+      await stepUntil(
+        () => {
+          nowNs += 1e6
+          return prefault.doWork()
+        },
+        () => prefault.isClientGone && prefault.readsInFlight === 0 && !prefault.hasOwnWork,
+      )
+      // Every page that it had asked for is somebody's again, and counted.
+      expect(table.find(PAGE.PREFAULTING, 0, PAGES)).toBe(PAGES)
+      expect(table.find(PAGE.PROMOTED, 0, PAGES)).toBe(PAGES)
+      expect(promotedDone).toBe(1)
+      expect(prefaultCounters.snapshot().errors).toBe(PAGES)
+      expect(prefault.doWork()).toBe(0)
+      await stepUntil(
+        () => demand.doWork(true, false),
+        () => table.state(5) === PAGE.PRESENT && demand.pending === 0,
+      )
+      demand.onFault(9)
+      await stepUntil(
+        () => demand.doWork(true, false),
+        () => table.state(9) === PAGE.PRESENT,
+      )
+    },
+  )
 })
