@@ -21,9 +21,9 @@ export interface FaultSource {
 /** Why a placement stopped. */
 export const PLACED = {
   ALL: 0,
-  /** The client is changing its memory: try again after its events were read. */
+  /** Not now: the client is changing its memory, or there is no memory. Try again after its events were read. */
   AGAIN: 1,
-  /** The client or the mapping is gone. */
+  /** The client is gone. */
   GONE: 2,
 } as const
 

@@ -10,10 +10,8 @@ export class UffdPlacer implements Placer {
   status: number = PLACED.ALL
   /** Pages that were mapped already when we came (EEXIST): somebody else placed them. */
   existed = 0
-  /** Calls that the kernel answered with EAGAIN. */
-  again = 0
-  /** errno of the failure behind a GONE that is not the client's end. */
-  errno = 0
+  /** Pages that the client has unmapped: nobody can touch them. */
+  unmapped = 0
   readonly #uffd: Userfaultfd
   readonly #regions: RegionTable
   #zeroes: NativeBuffer | undefined
@@ -60,18 +58,21 @@ export class UffdPlacer implements Placer {
       } else {
         result = this.#uffd.zeropage(regions.hi, regions.lo, pages * pageBytes)
       }
-      if (result > 0) done += Math.floor(result / pageBytes)
+      // A run that leaves its mapping is refused whole: then page by page.
+      if (result === PLACE.UNMAPPED && pages > 1) {
+        if (this.#fill(firstPage + done, 1, address + done * pageBytes, isZero) === 0) return done
+        done++
+      } else if (result === PLACE.UNMAPPED) {
+        this.unmapped++
+        done++
+      } else if (result > 0) done += Math.floor(result / pageBytes)
       else if (result === PLACE.EXISTS) {
         this.#uffd.wake(regions.hi, regions.lo, pageBytes)
         this.existed++
         done++
-      } else if (result === PLACE.AGAIN || result === 0) {
-        this.again++
-        this.status = PLACED.AGAIN
-        return done
       } else {
-        this.errno = this.#uffd.errno
-        this.status = PLACED.GONE
+        // EAGAIN, and what may pass (ENOMEM): whoever waits goes on waiting. Only a client that is gone waits for nothing.
+        this.status = result === PLACE.GONE ? PLACED.GONE : PLACED.AGAIN
         return done
       }
     }

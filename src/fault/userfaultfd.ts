@@ -15,10 +15,12 @@ export const PLACE = {
   AGAIN: -1,
   /** Somebody has mapped the page already. */
   EXISTS: -2,
-  /** The client or its mapping is gone (ESRCH, ENOENT). */
+  /** The client is gone (ESRCH). */
   GONE: -3,
   /** Anything else; see Userfaultfd.errno. */
   FAILED: -4,
+  /** Not all of the range lies in one mapping of the client (ENOENT): it has unmapped some. */
+  UNMAPPED: -5,
 } as const
 
 /** Events read in one system call. */
@@ -134,7 +136,8 @@ export class Userfaultfd {
     this.errno = errno
     if (errno === ERRNO.EAGAIN) return PLACE.AGAIN
     if (errno === ERRNO.EEXIST) return PLACE.EXISTS
-    if (errno === ERRNO.ESRCH || errno === ERRNO.ENOENT || errno === ERRNO.EBADF) return PLACE.GONE
+    if (errno === ERRNO.ESRCH || errno === ERRNO.EBADF) return PLACE.GONE
+    if (errno === ERRNO.ENOENT) return PLACE.UNMAPPED
     return PLACE.FAILED
   }
 }

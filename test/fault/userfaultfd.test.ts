@@ -160,11 +160,11 @@ describe.skipIf(!userfaultfdOrSkipLoudly())('on real memory', () => {
       expect([2, 3].map(word)).toEqual([0, 0])
     })
 
-    it('says GONE for memory that is no more, and FAILED with its errno for nonsense', () => {
+    it('says UNMAPPED for memory that is no more, GONE for a dead descriptor, and FAILED with its errno for nonsense', () => {
       expect(uffd.copy(...half(0), content.address + 1, PAGE - 1)).toBe(PLACE.FAILED)
       expect(uffd.errno).toBeGreaterThan(0)
       libc().munmap(address, BYTES)
-      expect(copy(0)).toBe(PLACE.GONE)
+      expect(copy(0)).toBe(PLACE.UNMAPPED)
       const dead = new Userfaultfd(-1)
       expect(dead.readEvents()).toBe(-1)
       expect(dead.copy(0, 0, content.address, PAGE)).toBe(PLACE.GONE)
@@ -253,9 +253,25 @@ describe.skipIf(!userfaultfdOrSkipLoudly())('on real memory', () => {
       new UffdFaults(uffd, regions, ...idle()).pollFaults(new Seen())
       await once(thread, 'message')
       expect(placer.place(15, 2, content.address)).toBe(2)
-      libc().munmap(address, BYTES)
-      expect(placer.place(20, 1, content.address)).toBe(0)
-      expect(placer.status).toBe(PLACED.GONE)
+    })
+
+    it('leave out what the client has unmapped, and place the rest of the run', () => {
+      const placer = new UffdPlacer(uffd, twoRegions())
+      libc().munmap(address + 2 * PAGE, PAGE)
+      expect(placer.place(100, 4, content.address)).toBe(4)
+      expect([placer.status, placer.unmapped]).toEqual([PLACED.ALL, 1])
+      expect([0, 1, 3].map(word)).toEqual([0, 1, 3].map(contentWord))
+      expect(placer.placeZero(102, 1)).toBe(1)
+      expect(placer.unmapped).toBe(2)
+    })
+
+    it('say GONE when the client is, and try again what may pass', () => {
+      const gone = new UffdPlacer(new Userfaultfd(-1), twoRegions())
+      expect([gone.place(100, 1, content.address), gone.status]).toEqual([0, PLACED.GONE])
+      const placer = new UffdPlacer(uffd, twoRegions())
+      expect(placer.place(100, 1, 8 * PAGE + 1)).toBe(0) // Nobody's memory to copy from: EFAULT.
+      expect(placer.status).toBe(PLACED.AGAIN)
+      expect(placer.place(100, 1, content.address)).toBe(1)
     })
   })
 })
