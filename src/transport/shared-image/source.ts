@@ -37,6 +37,10 @@ import {
 
 /** A connection that has not said hello by then is closed. */
 const HELLO_MS_MAX = 10_000
+/** How often somebody looks for such connections. */
+const LOOK_FOR_SILENT_MS = 1000
+/** Until the next try, when a newcomer could not be accepted: no descriptor is free, say. */
+const ACCEPT_AGAIN_MS = 100
 const CONNECTIONS_MAX = 1024
 const SLOT_WAKE = 0
 const SLOT_LISTEN = 1
@@ -79,6 +83,8 @@ export class ImageShare implements SourceAgent {
   readonly #leftFiles = new LeftFiles()
   readonly #peer = new NativeBuffer(PEER_BYTES)
   #connections: Connection[] = []
+  #lookForSilentAtMs = 0
+  #acceptAgainAtMs = 0
   #isClosed = false
 
   /** @param makeExtraFds makes what destinations get besides; ours to close */
@@ -120,13 +126,15 @@ export class ImageShare implements SourceAgent {
   /** Everything here begins with a descriptor becoming readable, so a turn is one poll(2) and what it found. */
   #turn(timeoutMs: number): number {
     const connections = this.#connections
+    const beganMs = performance.now()
+    this.#poll.set(SLOT_LISTEN, beganMs < this.#acceptAgainAtMs ? -1 : this.#listener.fd, POLL.IN)
     for (let i = 0; i < connections.length; i++) {
       this.#poll.set(SLOT_FIRST + i, (connections[i] as Connection).fd, POLL.IN)
     }
     this.#poll.truncate(SLOT_FIRST + connections.length)
     const ready = this.#poll.wait(this.#leftFiles.parkMs(timeoutMs))
     let work = 0
-    let ended = timeoutMs > 0 && this.#markSilent()
+    let ended = beganMs >= this.#lookForSilentAtMs && this.#markSilent(beganMs)
     for (let i = 0; ready > 0 && i < connections.length; i++) {
       if (this.#poll.revents(SLOT_FIRST + i) === 0) continue
       const connection = connections[i] as Connection
@@ -168,6 +176,7 @@ export class ImageShare implements SourceAgent {
     try {
       return this.#listener.tryAccept()
     } catch (error) {
+      this.#acceptAgainAtMs = performance.now() + ACCEPT_AGAIN_MS
       this.#refuse('a newcomer', (error as Error).message) // No descriptor is free: those who are here stay served.
       return WOULD_BLOCK
     }
@@ -247,8 +256,8 @@ export class ImageShare implements SourceAgent {
     }
   }
 
-  #markSilent(): boolean {
-    const now = performance.now()
+  #markSilent(now: number): boolean {
+    this.#lookForSilentAtMs = now + LOOK_FOR_SILENT_MS
     let some = false
     for (const connection of this.#connections) {
       if (connection.lane !== 0 || now - connection.openedAtMs <= HELLO_MS_MAX) continue

@@ -20,6 +20,10 @@ import { LANE_CODE } from './wire.ts'
 
 /** A connection that has not said hello by then is closed. */
 const HELLO_MS_MAX = 10_000
+/** How often somebody looks for such connections. */
+const LOOK_FOR_SILENT_MS = 1000
+/** Until the next try, when a newcomer could not be accepted: no descriptor is free, say. */
+const ACCEPT_AGAIN_MS = 100
 const CONNECTIONS_MAX = 1024
 const SLOT_WAKE = 0
 const SLOT_LISTEN = 1
@@ -57,6 +61,8 @@ export class TcpSource implements SourceAgent {
   #connections: Connection[] = []
   #nextBulk = 0
   #turn = 0
+  #lookForSilentAtMs = 0
+  #acceptAgainAtMs = 0
   #demandCount = 0
 
   constructor(url: string, image: ImageDescription, options: SourceOptions) {
@@ -169,17 +175,18 @@ export class TcpSource implements SourceAgent {
 
   #wait(timeoutMs: number): void {
     const connections = this.#connections
+    const beganMs = performance.now()
+    this.#poll.set(SLOT_LISTEN, beganMs < this.#acceptAgainAtMs ? -1 : this.#listenFd, POLL.IN)
     for (let i = 0; i < connections.length; i++) {
       const connection = connections[i] as Connection
       const wanted = connection.hasRoom ? POLL.IN : 0
       this.#poll.set(SLOT_FIRST + i, connection.fd, connection.isBlocked ? wanted | POLL.OUT : wanted)
     }
     this.#poll.truncate(SLOT_FIRST + connections.length)
-    if (this.#poll.wait(timeoutMs) === 0) {
-      if (timeoutMs > 0) this.#link?.onWoken()
-      if (timeoutMs > 0) this.#dropSilent()
-      return
-    }
+    const ready = this.#poll.wait(timeoutMs)
+    if (ready === 0 && timeoutMs > 0) this.#link?.onWoken()
+    if (beganMs >= this.#lookForSilentAtMs) this.#dropSilent(beganMs)
+    if (ready === 0) return
     for (let i = 0; i < connections.length; i++) {
       if ((this.#poll.revents(SLOT_FIRST + i) & ~POLL.OUT) !== 0)
         (connections[i] as Connection).isReadable = true
@@ -199,8 +206,9 @@ export class TcpSource implements SourceAgent {
       )
       if (fd < 0) {
         const errno = this.#libc.errno()
-        if (errno !== ERRNO.EAGAIN && errno !== ERRNO.EINTR)
-          this.#refuse('a newcomer', `accept failed with ${errnoName(errno)}`)
+        if (errno === ERRNO.EAGAIN || errno === ERRNO.EINTR) return
+        this.#refuse('a newcomer', `accept failed with ${errnoName(errno)}`)
+        this.#acceptAgainAtMs = performance.now() + ACCEPT_AGAIN_MS // The newcomer is still there, and would be for ever.
         return
       }
       const port = ((peer.u8[2] as number) << 8) | (peer.u8[3] as number)
@@ -225,8 +233,8 @@ export class TcpSource implements SourceAgent {
     }
   }
 
-  #dropSilent(): void {
-    const now = performance.now()
+  #dropSilent(now: number): void {
+    this.#lookForSilentAtMs = now + LOOK_FOR_SILENT_MS
     for (const connection of this.#connections) {
       if (connection.lane === 0 && now - connection.openedAtMs > HELLO_MS_MAX)
         connection.endReason = 'it did not say hello'
