@@ -127,7 +127,11 @@ export async function serve(options: ServeOptions): Promise<Serving> {
   try {
     const ready = await worker.ready
     // Only what is our own: a file may be cut short, and to touch what is gone kills.
-    if (image.description.isOurs) touching = await startTouching(image)
+    if (image.description.isOurs) {
+      // Loaded on use, as below. A stop that comes meanwhile has unmapped the image.
+      const { touchAhead } = await import('./touch-ahead.ts')
+      if (!closing) touching = touchAhead(image)
+    }
     return {
       url: ready.url ?? url,
       imageId: image.description.id,
@@ -141,12 +145,6 @@ export async function serve(options: ServeOptions): Promise<Serving> {
     await close()
     throw error
   }
-}
-
-/** Loaded on use, as below. */
-async function startTouching(image: Image): Promise<TouchingAhead> {
-  const { touchAhead } = await import('./touch-ahead.ts')
-  return touchAhead(image)
 }
 
 /** Loaded on use: whoever embeds us does not pay for the pool that fills synthetic images. */

@@ -54,7 +54,12 @@ export class ScratchRoad {
       extents: null,
       isOurs: true,
     }
-    this.source = new TcpSource('tcp://127.0.0.1:0', image, { wakeFd: this.event.fd })
+    try {
+      this.source = new TcpSource('tcp://127.0.0.1:0', image, { wakeFd: this.event.fd })
+    } catch (error) {
+      this.event.close() // There is no loopback here.
+      throw error
+    }
   }
 
   /** A channel to the source, welcomed. */

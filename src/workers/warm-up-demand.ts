@@ -42,6 +42,7 @@ const TURNS_PER_RUN = 20
 const TURNS_MAX = 4 * PAGES * TURNS_PER_FAULT
 
 export function warmUpDemand(clock: Clock, wait: WaitMode): void {
+  libc().close(openUserfaultfd(0).fd) // First: where there is none, nothing else is made.
   rehearseHandshake(10)
   const road = new ScratchRoad()
   const channel = road.open('demand')

@@ -36,12 +36,25 @@ const TURNS_PER_RUN = 20
 const TURNS_MAX = 40 * PAGES
 
 export function warmUpPrefault(clock: Clock): void {
+  const { fd } = openUserfaultfd(0) // First: where there is none, nothing else is made.
+  try {
+    const road = new ScratchRoad()
+    try {
+      rehearse(clock, road, fd)
+    } finally {
+      road.close()
+    }
+  } finally {
+    libc().close(fd)
+  }
+  collectYoungGarbage()
+}
+
+function rehearse(clock: Clock, road: ScratchRoad, fd: number): void {
   const bytes = PAGES * PAGE_BYTES
-  const { fd } = openUserfaultfd(0)
   const flags = MAP.PRIVATE | MAP.ANONYMOUS
   const address = check(libc().mmap(0, bytes, PROT.READ | PROT.WRITE, flags, -1, 0), 'mmap', 'warm-up')
   registerMissing(fd, address, bytes)
-  const road = new ScratchRoad()
   const channel = road.open('prefault')
   const board = new Board(allocateBoard())
   const baseHi = Math.floor(address / 2 ** 32)
@@ -98,11 +111,8 @@ export function warmUpPrefault(clock: Clock): void {
     }
   }
   board.idle()
-  road.close()
   bell.close()
-  libc().close(fd)
   libc().munmap(address, bytes)
-  collectYoungGarbage()
 }
 
 function tell(hints: RingProducer, page: number): void {
