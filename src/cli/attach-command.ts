@@ -114,9 +114,6 @@ async function run(flags: Flags): Promise<void> {
       case 'source-back':
         say('source is back')
         break
-      case 'page-error':
-        say(`${event.pages} pages could not be read by the source; touchers wait`)
-        break
       case 'ended': {
         const report = attachReport(event.report, context)
         const { pages, demand_us: us, promoted_us: promoted } = report

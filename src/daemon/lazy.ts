@@ -40,7 +40,7 @@ export interface LazyOptions {
   readonly pageSize?: number
   /** File URL of a third party's transport module. */
   readonly transport?: string
-  /** Told when the source is lost or back, and of pages that it could not read. */
+  /** Told when the source is lost or back. */
   readonly onEvent?: (event: AgentEvent) => void
   /** Told that a worker has died: whoever waits for a page comes back with PAGE_LOST. */
   readonly onFailed?: (error: FaultlaneError) => void

@@ -7,4 +7,3 @@ export type AgentEvent =
   | { readonly kind: 'ended'; readonly report: SessionReport }
   | { readonly kind: 'source-lost'; readonly reason: string }
   | { readonly kind: 'source-back' }
-  | { readonly kind: 'page-error'; readonly pages: number }

@@ -16,10 +16,9 @@ const REMAINING = 3 * LINE_WORDS
 const READING = 4 * LINE_WORDS
 const DEMAND_BELL = 5 * LINE_WORDS
 const PREFAULT_BELL = 6 * LINE_WORDS
-const DEMAND_DELAY = 7 * LINE_WORDS
-const USERFAULTFD = 8 * LINE_WORDS
-const PLACING = 9 * LINE_WORDS
-const REGIONS = 10 * LINE_WORDS
+const USERFAULTFD = 7 * LINE_WORDS
+const PLACING = 8 * LINE_WORDS
+const REGIONS = 9 * LINE_WORDS
 const BOARD_WORDS = REGIONS + REGION_TABLE_WORDS
 
 /** STATE is `epoch * 4 + phase`: an epoch is one client's session. */
@@ -142,14 +141,5 @@ export class Board {
   /** Either lane, with each page that it brings to an end. */
   settle(pages: number): void {
     Atomics.sub(this.#words, REMAINING, pages)
-  }
-
-  /** What a demand read takes now, microseconds, smoothed: the prefault window watches it. Demand agent writes. */
-  setDemandDelayUs(us: number): void {
-    Atomics.store(this.#words, DEMAND_DELAY, us)
-  }
-
-  demandDelayUs(): number {
-    return Atomics.load(this.#words, DEMAND_DELAY)
   }
 }

@@ -37,8 +37,10 @@ export class Deferred {
     return this.#slots - this.#count
   }
 
-  /** Keeps a page's bytes; address 0 means a page of zeros. */
+  /** Keeps a page's bytes; address 0 means a page of zeros. Throws RangeError when there is no room: look first. */
   keep(page: number, address: number): void {
+    if (this.#count === this.#slots)
+      throw new RangeError(`no room for page ${page} beside ${this.#slots} others`)
     const slot = this.#count++
     this.#pages[slot] = address === 0 ? ~page : page
     if (address !== 0)

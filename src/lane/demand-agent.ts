@@ -23,6 +23,8 @@ const SLOT_FAULTS = 2
 const SLOT_CHANNEL = 3
 /** While turns follow each other without a park, poll(2) is asked for the rare events this often. */
 const TURNS_PER_LOOK = 256
+/** How long a stop waits for the prefault agent to let go of the client: half of what a stop may take. */
+const RELEASE_NS_MAX = 500e6
 
 export interface DemandAgentParts extends ClientSessionParts, LastingChannelParts, SessionTallyParts {
   readonly listener: ClientListener
@@ -62,15 +64,6 @@ export class DemandAgent {
 
   get hasSession(): boolean {
     return this.#session !== undefined
-  }
-
-  /** Reads in flight or a fault just answered: a reply or a fault may be due within microseconds. */
-  get isReplyDue(): boolean {
-    return this.#parts.lane.readsInFlight > 0
-  }
-
-  get demandDelayUs(): number {
-    return this.#parts.lane.demandDelayUs
   }
 
   doWork(): number {
@@ -190,11 +183,11 @@ export class DemandAgent {
 
   #takeClient(): number {
     const intake = this.#intake
-    if (!intake.isGreeting) {
-      if (!intake.tryAccept()) return 0
-      this.#watch()
-    }
     try {
+      if (!intake.isGreeting) {
+        if (!intake.tryAccept()) return 0
+        this.#watch()
+      }
       const handshake = intake.step()
       if (handshake === 'waiting') return 0
       this.#begin(handshake)
@@ -245,9 +238,11 @@ export class DemandAgent {
   /** Told to stop: ends the session as it is. The client's missing pages stay missing. */
   stop(): void {
     this.#intake.hangUp()
+    const idle = new PollSet(1) // Nothing that may be readable all the time, and that nobody reads any more.
     const session = this.#session
     if (session && this.#parts.board.phase() === PHASE.RUNNING) session.stop('stopped')
-    for (let wait = 0; this.#session && wait < 200; wait++) if (this.doWork() === 0) this.#poll.wait(1)
+    const endNs = this.#parts.clock.nowNs() + RELEASE_NS_MAX
+    while (this.#session && this.#parts.clock.nowNs() < endNs) if (this.doWork() === 0) idle.wait(1)
     this.#parts.listener.close() // First: whoever sees the channel end finds no file without a listener.
     this.#channel.close()
   }

@@ -26,6 +26,8 @@ const QUEUE_PAGES = 4096
 const FAULTS_PER_READ_MAX = 64
 /** A page that the source could not read is asked for again after this long. */
 const RETRY_ERROR_NS = 500e6
+/** In place of a page: a read of a client that is gone. */
+const NO_PAGE = -1
 /** In place of a start: a second request, whose stall is that of the promoted page. */
 const SECOND = -1
 
@@ -73,7 +75,6 @@ export class DemandLane implements CompletionSink, FaultSink {
   #freeWorkCount = 0
   #pendingShown = 0
   #bytesShown = 0
-  #smoothedUs = 0
 
   constructor(channel: Channel, parts: DemandLaneParts) {
     this.#channel = channel
@@ -114,20 +115,22 @@ export class DemandLane implements CompletionSink, FaultSink {
     this.#promoted.clear()
     this.#failed.clear()
     this.#deferred.clear()
+    this.#workPage.fill(NO_PAGE) // What is in flight is thrown away when it comes, whoever is the client then.
     this.#showPending()
   }
 
   /** Pages that threads stand still for. */
   get pending(): number {
-    return this.#inFlight + this.#backlog.count + this.#promoted.count + this.#deferred.count
-  }
-
-  get #inFlight(): number {
-    return this.#workPage.length - this.#freeWorkCount
+    return this.readsInFlight + this.#backlog.count + this.#promoted.count + this.#deferred.count
   }
 
   get readsInFlight(): number {
-    return this.#inFlight
+    return this.#workPage.length - this.#freeWorkCount
+  }
+
+  /** Replies that it can take, should the kernel take none of their pages. */
+  get repliesRoom(): number {
+    return this.#deferred.room
   }
 
   /** True when a turn can do something that no file descriptor will announce. */
@@ -144,18 +147,14 @@ export class DemandLane implements CompletionSink, FaultSink {
     return false
   }
 
-  get demandDelayUs(): number {
-    return this.#smoothedUs
-  }
-
   /**
    * One turn. `lookAtChannel` and `lookAtFaults` spare a system call where poll(2) has said there is nothing.
    * Throws what Channel.poll and tryPostRead throw.
    */
   doWork(lookAtChannel: boolean, lookAtFaults: boolean): number {
     let work = 0
-    if (lookAtChannel && this.#inFlight > 0 && this.#deferred.room >= COMPLETIONS_PER_TURN_MAX / 2) {
-      work += this.#channel.poll(this, Math.min(COMPLETIONS_PER_TURN_MAX, this.#deferred.room))
+    if (lookAtChannel && this.readsInFlight > 0 && this.repliesRoom >= COMPLETIONS_PER_TURN_MAX / 2) {
+      work += this.#channel.poll(this, Math.min(COMPLETIONS_PER_TURN_MAX, this.repliesRoom))
     }
     if (this.#deferred.count > 0) work += this.#retryDeferred()
     // Whatever breaks, every page that is waited for finds room in the backlog.
@@ -242,7 +241,7 @@ export class DemandLane implements CompletionSink, FaultSink {
     const page = this.#workPage[workId] as number
     const startNs = this.#workStartNs[workId] as number
     this.#freeWork[this.#freeWorkCount++] = workId
-    if (!this.#placer || page !== firstPage) return // The client is gone; its last reads still come in.
+    if (!this.#placer || page !== firstPage) return // Its client is gone, and so is its page.
     if (startNs === SECOND) {
       // Too late, or the source could not: prefault's copy is or was the one.
       if (kind === COMPLETION.ERROR || this.#table.state(page) !== PAGE.PROMOTED) return
@@ -257,9 +256,7 @@ export class DemandLane implements CompletionSink, FaultSink {
     }
     const isRemoved = this.#table.state(page) === PAGE.REMOVED
     this.#finish(page, isRemoved || kind === COMPLETION.ZERO ? 0 : address)
-    const nowNs = this.#clock.nowNs()
-    this.#stalls.record(nowNs - startNs)
-    this.#smoothedUs += ((nowNs - startNs) / 1000 - this.#smoothedUs) / 8
+    this.#stalls.record(this.#clock.nowNs() - startNs)
   }
 
   /** The channel has been opened anew: everything that was in flight is asked for again. */
@@ -275,7 +272,7 @@ export class DemandLane implements CompletionSink, FaultSink {
     const nowNs = this.#clock.nowNs()
     for (let workId = 0; workId < this.#workPage.length; workId++) {
       if (this.#isFree(workId)) continue
-      if (this.#placer && this.#workStartNs[workId] !== SECOND)
+      if (this.#workPage[workId] !== NO_PAGE && this.#workStartNs[workId] !== SECOND)
         this.#backlog.add(this.#workPage[workId] as number, this.#workStartNs[workId] ?? nowNs)
     }
     this.#resetWork()
@@ -322,7 +319,7 @@ export class DemandLane implements CompletionSink, FaultSink {
     if (isOurs || table.tryMove(page, PAGE.PROMOTED, PAGE.PRESENT)) {
       this.#counters.add(isZero ? this.#count.zero : this.#count.demanded, 1)
       this.#board.settle(1)
-    }
+    } else if (table.state(page) === PAGE.PRESENT) this.#counters.add(this.#count.duplicate, 1)
   }
 
   /** A page that needs no reading: the toucher gets zeros at once. */
@@ -417,7 +414,6 @@ export class DemandLane implements CompletionSink, FaultSink {
     const pending = this.pending
     if (pending === this.#pendingShown) return
     this.#board.setPending(pending)
-    this.#board.setDemandDelayUs(Math.round(this.#smoothedUs))
     this.#pendingShown = pending
     if (pending === 0 && this.#onQuiet) this.#onQuiet()
   }

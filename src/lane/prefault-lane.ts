@@ -56,6 +56,8 @@ export class PrefaultLane implements CompletionSink {
   readonly #workPages: Int32Array
   readonly #workOwed: Int32Array
   readonly #workStartNs: Float64Array
+  /** Of a client that is gone: thrown away when it comes, whoever is the client then. */
+  readonly #workIsStale: Uint8Array
   readonly #freeWork: Int32Array
   #freeWorkCount = 0
   #bytesInFlight = 0
@@ -83,6 +85,7 @@ export class PrefaultLane implements CompletionSink {
     this.#workPages = new Int32Array(credits)
     this.#workOwed = new Int32Array(credits)
     this.#workStartNs = new Float64Array(credits)
+    this.#workIsStale = new Uint8Array(credits)
     this.#freeWork = new Int32Array(credits)
     this.#resetWork()
   }
@@ -99,10 +102,16 @@ export class PrefaultLane implements CompletionSink {
     this.#showBytes()
     this.#placer = undefined
     this.#deferred.clear()
+    this.#workIsStale.fill(1)
   }
 
   get readsInFlight(): number {
     return this.#workFirst.length - this.#freeWorkCount
+  }
+
+  /** Replies that it can take, should the kernel take none of their pages. */
+  get repliesRoom(): number {
+    return Math.floor(this.#deferred.room / this.#readPagesMax)
   }
 
   /** True when the lane has asked for everything that is missing. */
@@ -126,12 +135,8 @@ export class PrefaultLane implements CompletionSink {
       this.#scannedInVain = 0
     }
     if (this.#deferred.count > 0) work += this.#retryDeferred()
-    if (this.readsInFlight > 0 && this.#deferred.room >= this.#readPagesMax) {
-      const completions = Math.min(
-        COMPLETIONS_PER_TURN_MAX,
-        Math.floor(this.#deferred.room / this.#readPagesMax),
-      )
-      work += this.#channel.poll(this, completions)
+    if (this.readsInFlight > 0 && this.repliesRoom > 0) {
+      work += this.#channel.poll(this, Math.min(COMPLETIONS_PER_TURN_MAX, this.repliesRoom))
       this.#showBytes()
     }
     if (this.#placer && !this.isClientGone) work += this.#postReads()
@@ -179,17 +184,19 @@ export class PrefaultLane implements CompletionSink {
     policy.advance(first + Math.max(1, pages))
     if (pages === 0) return true // Demand was first; look further in the next round.
     this.#scannedInVain = 0
-    const workId = this.#freeWork[this.#freeWorkCount - 1] as number
-    if (!this.#channel.tryPostRead(workId, first, pages)) {
-      for (let page = first; page < first + pages; page++) this.#giveBack(page)
-      return false
-    }
     if (this.readsInFlight === 0) this.#activeUntilNs = nowNs
-    this.#freeWorkCount--
+    // Written down before it is posted: should the channel turn out to be broken, the read is taken back as all others.
+    const workId = this.#freeWork[--this.#freeWorkCount] as number
     this.#workFirst[workId] = first
     this.#workPages[workId] = pages
     this.#workOwed[workId] = pages
     this.#workStartNs[workId] = nowNs
+    this.#workIsStale[workId] = 0
+    if (!this.#channel.tryPostRead(workId, first, pages)) {
+      this.#freeWorkCount++
+      for (let page = first; page < first + pages; page++) this.#giveBack(page)
+      return false
+    }
     this.#bytesInFlight += pages * this.#pageBytes
     this.#parts.counters.add(this.#count.reads, 1)
     return true
@@ -207,9 +214,13 @@ export class PrefaultLane implements CompletionSink {
       this.#activeUntilNs += activeUs * 1000
       this.#parts.window.onCompletion(bytes, nowNs - (this.#workStartNs[workId] as number), nowNs)
     }
-    if (!this.#placer) return
-    if (kind === COMPLETION.ERROR || this.isClientGone) {
-      this.#loseRun(firstPage, pageCount)
+    if (!this.#placer || this.#workIsStale[workId] === 1) return
+    if (kind === COMPLETION.ERROR) {
+      this.#loseRun(firstPage, pageCount, this.#count.errors)
+      return
+    }
+    if (this.isClientGone) {
+      this.#loseRun(firstPage, pageCount, this.#count.refused)
       return
     }
     if (kind === COMPLETION.ZERO) {
@@ -224,12 +235,8 @@ export class PrefaultLane implements CompletionSink {
     if (this.#beginPlacing()) {
       const done = this.#placeUnremoved(firstPage, pageCount, address)
       this.#parts.board.endPlacing()
-      if (this.isClientGone) {
-        this.#loseRun(firstPage + done, pageCount - done)
-        this.#loseDeferred()
-        return
-      }
-      if (done === pageCount) return
+      if (this.isClientGone) this.#giveUp(firstPage + done, pageCount - done)
+      if (done === pageCount || this.isClientGone) return
       for (let i = done; i < pageCount; i++) this.#deferred.keep(firstPage + i, address + i * this.#pageBytes)
     } else {
       for (let i = 0; i < pageCount; i++) this.#deferred.keep(firstPage + i, address + i * this.#pageBytes)
@@ -275,7 +282,7 @@ export class PrefaultLane implements CompletionSink {
       this.#parts.counters.add(this.#count.late, 1)
       this.#parts.board.settle(1)
       this.#parts.onPromotedDone()
-    }
+    } else if (table.state(page) === PAGE.PRESENT) this.#parts.counters.add(this.#count.duplicate, 1)
   }
 
   /** A zero page is not placed: it is enough to know, until somebody touches it. */
@@ -289,13 +296,8 @@ export class PrefaultLane implements CompletionSink {
     if (table.state(page) !== PAGE.PROMOTED) return
     const placer = this.#placer as Placer
     if (placer.placeZero(page, 1) === 0) {
-      if (placer.status !== PLACED.GONE) {
-        this.#deferred.keep(page, 0)
-        return
-      }
-      this.isClientGone = true
-      this.#loseRun(page, 1)
-      this.#loseDeferred()
+      if (placer.status === PLACED.GONE) this.#giveUp(page, 1)
+      else this.#deferred.keep(page, 0)
       return
     }
     if (table.tryMove(page, PAGE.PROMOTED, PAGE.PRESENT)) {
@@ -326,8 +328,7 @@ export class PrefaultLane implements CompletionSink {
           break
         }
         if (placed === 0) {
-          this.isClientGone = true
-          this.#loseDeferred()
+          this.#giveUp(page, 0) // It is among those kept.
           break
         }
         this.#settle(page)
@@ -338,8 +339,13 @@ export class PrefaultLane implements CompletionSink {
     return done
   }
 
-  #loseDeferred(): void {
-    for (; this.#deferred.count > 0; this.#deferred.dropLast()) this.#loseRun(this.#deferred.lastPage(), 1)
+  /** The kernel will not place for this client: these pages and those kept are demand's. */
+  #giveUp(firstPage: number, pageCount: number): void {
+    this.isClientGone = true
+    this.#loseRun(firstPage, pageCount, this.#count.refused)
+    for (; this.#deferred.count > 0; this.#deferred.dropLast()) {
+      this.#loseRun(this.#deferred.lastPage(), 1, this.#count.refused)
+    }
   }
 
   /** Nothing was posted after all, or it broke: a page nobody waits for is missing again, a promoted one is demand's. */
@@ -348,8 +354,8 @@ export class PrefaultLane implements CompletionSink {
     this.#lose(page)
   }
 
-  #loseRun(firstPage: number, pageCount: number): void {
-    this.#parts.counters.add(this.#count.errors, pageCount)
+  #loseRun(firstPage: number, pageCount: number, counter: number): void {
+    this.#parts.counters.add(counter, pageCount)
     for (let page = firstPage; page < firstPage + pageCount; page++) this.#lose(page)
   }
 
@@ -368,7 +374,7 @@ export class PrefaultLane implements CompletionSink {
   reclaimReads(): void {
     const free = new Set(this.#freeWork.subarray(0, this.#freeWorkCount))
     for (let workId = 0; workId < this.#workFirst.length; workId++) {
-      if (free.has(workId) || !this.#placer) continue
+      if (free.has(workId) || this.#workIsStale[workId] === 1) continue
       const first = this.#workFirst[workId] as number
       const end = first + (this.#workPages[workId] as number)
       for (let page = first; page < end; page++) this.#giveBack(page)

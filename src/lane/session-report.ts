@@ -31,7 +31,7 @@ export interface SessionReport {
   readonly promotedNs: WaitFigures
 }
 
-/** Durations in nanoseconds; the maximum is that of all sessions of the agent. */
+/** Durations in nanoseconds; the maximum is exact where it is the longest so far, else the middle of its bucket. */
 export interface WaitFigures {
   readonly count: number
   readonly p50: number

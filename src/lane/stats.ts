@@ -7,12 +7,12 @@ export const DEMAND_COUNTERS = [
   'spurious',
   'joined',
   'promoted',
+  /** Pages that came when they were there already: there is no way that this could happen. */
   'duplicate',
   'hedged',
   'errors',
   'again',
   'bytesReceived',
-  'reconnects',
   'hintsLost',
   'backlogged',
 ] as const
@@ -23,11 +23,12 @@ export const PREFAULT_COUNTERS = [
   'zero',
   'duplicate',
   'errors',
+  /** Pages that came and that the kernel would not take for this client. */
+  'refused',
   'again',
   'bytesReceived',
   'reads',
   'gated',
-  'reconnects',
   /** Microseconds from the first read of a session to its last completion. */
   'activeUs',
 ] as const

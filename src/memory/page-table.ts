@@ -8,7 +8,8 @@
  *     MISSING ──▶ DEMANDED ──────────▶ PRESENT      asked for on the demand lane
  *        │  └───▶ PREFAULTING ───────▶ PRESENT      asked for on the prefault lane
  *        │             └─▶ PROMOTED ─▶ PRESENT      a demand fault waits for what prefault has in flight
- *        └───▶ ZERO                                 reads as zero: a hole of the image, or removed by the client
+ *        └───▶ ZERO                                 reads as zero: a hole of the image
+ *     any but OUTSIDE ─▶ REMOVED                    given back by the client: reads as zero from then on
  *     any in flight ─▶ LOST ─▶ MISSING              the channel broke; touchers wait until it is asked for again
  */
 export const PAGE = {

@@ -33,7 +33,10 @@ export interface AttachReport {
   /** Of `demand_us`, the faults that were promoted and whose page came: from reading the fault to its page being seen. */
   readonly promoted_us: WaitsUs
   readonly spurious: number
+  /** Pages that the source could not read. */
   readonly errors: number
+  /** Pages that came by prefault and that the kernel would not take for this client. */
+  readonly refused: number
   /** Removals whose pages may have got snapshot bytes after all (see ARCHITECTURE.md); 0 has always been seen. */
   readonly removed_raced: number
   readonly elapsed_ms: number
@@ -92,6 +95,7 @@ export function attachReport(report: SessionReport, context: ReportContext): Att
     promoted_us: waitsUs(report.promotedNs),
     spurious: demand.spurious,
     errors: demand.errors + prefault.errors,
+    refused: prefault.refused,
     removed_raced: report.removedRaced,
     elapsed_ms: round(report.elapsedMs, 1),
     transport: context.transport,

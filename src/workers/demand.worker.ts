@@ -2,7 +2,6 @@
 import { parentPort, workerData } from 'node:worker_threads'
 import { monotonicClock } from '../clock.ts'
 import { DEMAND_SLICE_NS, PREFAULT_READ_PAGES_MAX, RECONNECT_TIMEOUT_MS } from '../config.ts'
-import { FaultlaneError } from '../errors.ts'
 import { Board } from '../lane/board.ts'
 import { DemandAgent } from '../lane/demand-agent.ts'
 import { DemandLane } from '../lane/demand-lane.ts'
@@ -24,7 +23,7 @@ import type { AttachPlan } from './plans.ts'
 import { runAgent } from './run-agent.ts'
 import { runWorker } from './run-worker.ts'
 import { ifAllowed } from './scratch-road.ts'
-import { loadTransport } from './transports.ts'
+import { loadTransport, openLane } from './transports.ts'
 import { makeWait } from './wait.ts'
 import { warmUpDemand } from './warm-up-demand.ts'
 
@@ -34,15 +33,7 @@ await runWorker(async (tell) => {
   const transport = await loadTransport(plan.sourceUrl, plan.transportModule)
   const pageSize = plan.pageBytes
   const without = plan.without
-  const real = transport.open(plan.sourceUrl, 'demand', { pageSize, without })
-  if (real.info.imageId !== plan.imageId) {
-    throw new FaultlaneError({
-      code: 'GEOMETRY_MISMATCH',
-      what: 'image of the source',
-      got: real.info.imageId,
-      expected: plan.imageId,
-    })
-  }
+  const real = openLane(transport, plan, 'demand')
   const scheduling = schedulingOf(plan.scheduling, without)
   const isShared = scheduling.isShared && plan.prefault !== 'off'
   const shared = isShared ? new SharedChannel(real) : undefined
@@ -78,6 +69,7 @@ await runWorker(async (tell) => {
         onPromotedDone: () => {},
       })
     : undefined
+  if (sharedPrefault) shared?.deliverTo(lane, sharedPrefault)
   const bell = new EventFd(plan.demandBellFd)
   const doorbell = board.demandBell({ signal: () => bell.signal(), sleep: (ms) => agent.park(ms) })
   settleThread(plan.affinity)
@@ -90,8 +82,15 @@ await runWorker(async (tell) => {
     lane,
     sharedPrefault,
     hasPrefaultAgent: plan.prefault !== 'off' && !isShared,
-    reopen: () =>
-      transport.open(plan.sourceUrl, 'demand', { pageSize, without, timeoutMs: RECONNECT_TIMEOUT_MS }),
+    reopen: () => {
+      const options = { pageSize, without, timeoutMs: RECONNECT_TIMEOUT_MS }
+      const again = transport.open(plan.sourceUrl, 'demand', options)
+      if (!sharedPrefault) return again
+      const both = new SharedChannel(again)
+      both.deliverTo(lane, sharedPrefault)
+      sharedPrefault.replaceChannel(both.prefault) // Looked at again once the channel is whole.
+      return both.demand
+    },
     channel,
     dataExtents: plan.dataExtents,
     bell,
@@ -106,6 +105,9 @@ await runWorker(async (tell) => {
     notify: (event) => tell({ kind: 'agent', event }),
   })
   tell({ kind: 'ready' })
-  runAgent(agent, doorbell, makeWait(plan.wait, clock, isOn('yield', without)), () => agent.isFinished)
-  agent.stop()
+  try {
+    runAgent(agent, doorbell, makeWait(plan.wait, clock, isOn('yield', without)), () => agent.isFinished)
+  } finally {
+    agent.stop() // Whatever ends it: no socket without anybody behind it, and no client without an end.
+  }
 }, parentPort)

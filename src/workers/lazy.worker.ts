@@ -15,7 +15,7 @@ import { RingProducer } from '../ring/spsc-ring.ts'
 import type { LazyPlan } from './plans.ts'
 import { runAgent } from './run-agent.ts'
 import { runWorker } from './run-worker.ts'
-import { loadTransport } from './transports.ts'
+import { loadTransport, openLane } from './transports.ts'
 import { makeWait } from './wait.ts'
 
 await runWorker(async (tell) => {
@@ -23,7 +23,7 @@ await runWorker(async (tell) => {
   const clock = monotonicClock
   const pageSize = plan.pageBytes
   const transport = await loadTransport(plan.sourceUrl, plan.transportModule)
-  const channel = transport.open(plan.sourceUrl, 'demand', { pageSize })
+  const channel = openLane(transport, plan, 'demand')
   const board = new Board(plan.board)
   const prefaultEvent = new EventFd(plan.prefaultBellFd)
   const prefaultBell = board.prefaultBell({ signal: () => prefaultEvent.signal(), sleep: () => {} })

@@ -2,7 +2,6 @@
 import { parentPort, workerData } from 'node:worker_threads'
 import { monotonicClock } from '../clock.ts'
 import { PREFAULT_NICE, PREFAULT_READ_PAGES_MAX, PREFAULT_SLICE_NS, RECONNECT_TIMEOUT_MS } from '../config.ts'
-import { FaultlaneError } from '../errors.ts'
 import { LazyPlacer } from '../fault/lazy-faults.ts'
 import { PageByPage } from '../fault/page-by-page.ts'
 import { UffdPlacer } from '../fault/uffd-placer.ts'
@@ -23,7 +22,7 @@ import type { AttachPlan, LazyPlan } from './plans.ts'
 import { runAgent } from './run-agent.ts'
 import { runWorker } from './run-worker.ts'
 import { ifAllowed } from './scratch-road.ts'
-import { loadTransport, schemeOf } from './transports.ts'
+import { loadTransport, openLane, schemeOf } from './transports.ts'
 import { makeWait } from './wait.ts'
 import { warmUpPrefault } from './warm-up-prefault.ts'
 
@@ -33,15 +32,7 @@ await runWorker(async (tell) => {
   const pageSize = plan.pageBytes
   const without = plan.without
   const transport = await loadTransport(plan.sourceUrl, plan.transportModule)
-  const channel = transport.open(plan.sourceUrl, 'prefault', { pageSize, without })
-  if (channel.info.imageId !== plan.imageId) {
-    throw new FaultlaneError({
-      code: 'GEOMETRY_MISMATCH',
-      what: 'image of the source',
-      got: channel.info.imageId,
-      expected: plan.imageId,
-    })
-  }
+  const channel = openLane(transport, plan, 'prefault')
   const board = new Board(plan.board)
   const demandEvent = new EventFd(plan.demandBellFd)
   const demandBell = board.demandBell({ signal: () => demandEvent.signal(), sleep: () => {} })

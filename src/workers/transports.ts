@@ -1,7 +1,8 @@
 /** Finds the transport that answers to a URL's scheme: ours, or a third party's module. */
 import { FaultlaneError } from '../errors.ts'
 import type { SourceTransport } from '../transport/source.ts'
-import type { Transport } from '../transport/transport.ts'
+import type { Channel, Lane, Transport } from '../transport/transport.ts'
+import type { AttachPlan, LazyPlan } from './plans.ts'
 
 interface TransportModule {
   readonly transport?: Transport
@@ -57,6 +58,24 @@ export async function loadTransport(url: string, modulePath?: string): Promise<T
   const { transport } = await loadBuiltIn(scheme, url)
   if (!transport) throw unknownScheme(url)
   return transport
+}
+
+/** A lane's channel to the image that was described. Throws GEOMETRY_MISMATCH for another, and what Transport.open throws. */
+export function openLane(
+  transport: Transport,
+  plan: Pick<AttachPlan | LazyPlan, 'sourceUrl' | 'pageBytes' | 'imageId' | 'without'>,
+  lane: Lane,
+): Channel {
+  const channel = transport.open(plan.sourceUrl, lane, { pageSize: plan.pageBytes, without: plan.without })
+  const got = channel.info.imageId
+  if (got === plan.imageId) return channel
+  channel.close()
+  throw new FaultlaneError({
+    code: 'GEOMETRY_MISMATCH',
+    what: 'image of the source',
+    got,
+    expected: plan.imageId,
+  })
 }
 
 export async function loadSourceTransport(url: string): Promise<SourceTransport> {

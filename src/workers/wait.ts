@@ -49,8 +49,6 @@ class SpinWait implements WaitStrategy {
  * time from the threads that it waits for, so it gives up sooner.
  */
 const SPIN_NS = HAS_SPARE_PROCESSORS ? 100_000 : 20_000
-/** Idle turns between two yields: each turn is a system call or two already. */
-const TURNS_PER_YIELD = 1
 
 export class AdaptiveWait implements WaitStrategy {
   readonly #clock: Clock
@@ -74,7 +72,7 @@ export class AdaptiveWait implements WaitStrategy {
       this.#idleSinceNs = this.#clock.nowNs()
       return false
     }
-    if (this.#idleTurns % TURNS_PER_YIELD === 0) this.#yield()
+    this.#yield()
     return this.#clock.nowNs() - this.#idleSinceNs > this.#spinNs
   }
 

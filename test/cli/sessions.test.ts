@@ -99,9 +99,13 @@ describe.skipIf(!userfaultfdOrSkipLoudly())('sessions', () => {
     )
   })
 
-  it('waits for a killed source, and brings every byte right when it is back', async () => {
+  it.each([
+    ['demand alone', ['--prefault', 'off']],
+    ['both lanes', []],
+    ['both lanes on one connection', ['--without', 'connection']],
+  ])('waits for a killed source, and brings every byte right when it is back: %s', async (_, flags) => {
     const { source, url } = await bench.serve('--image', writeImage())
-    const run = await attach(url, '--prefault', 'off')
+    const run = await attach(url, ...flags)
     const toucher = client({ threads: 3 })
     await run.says(/client/)
     await settle(30)

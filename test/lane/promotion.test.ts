@@ -4,7 +4,7 @@ import { fileURLToPath } from 'node:url'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { PLACED } from '../../src/fault/fault-source.ts'
 import { LazyFaults, LazyPlacer } from '../../src/fault/lazy-faults.ts'
-import { allocateLazyMemory } from '../../src/fault/lazy-layout.ts'
+import { allocateLazyMemory, type LazyDescription } from '../../src/fault/lazy-layout.ts'
 import { allocateBoard, Board } from '../../src/lane/board.ts'
 import { DemandLane } from '../../src/lane/demand-lane.ts'
 import { PrefaultLane } from '../../src/lane/prefault-lane.ts'
@@ -34,6 +34,7 @@ describe('a fault on a page that prefault has in flight', () => {
   let prefault: PrefaultLane
   let prefaultCounters: Counters<(typeof PREFAULT_COUNTERS)[number]>
   let promotedDone: number
+  let lazy: LazyDescription
   /** Where prefault's placements go; a test may have them refused. */
   let placer: LazyPlacer
 
@@ -47,7 +48,7 @@ describe('a fault on a page that prefault has in flight', () => {
     channels = [transport.open(url, 'demand'), transport.open(url, 'prefault')]
     nowNs = 1e9
     const clock = { nowNs: () => nowNs }
-    const lazy = allocateLazyMemory(PAGES * PAGE_BYTES, PAGE_BYTES)
+    lazy = allocateLazyMemory(PAGES * PAGE_BYTES, PAGE_BYTES)
     const board = new Board(allocateBoard())
     table = PageTable.allocate(PAGES)
     table.reset(0, PAGES, PAGE.MISSING)
@@ -155,7 +156,7 @@ describe('a fault on a page that prefault has in flight', () => {
       expect(table.find(PAGE.PREFAULTING, 0, PAGES)).toBe(PAGES)
       expect(table.find(PAGE.PROMOTED, 0, PAGES)).toBe(PAGES)
       expect(promotedDone).toBe(1)
-      expect(prefaultCounters.snapshot().errors).toBe(PAGES)
+      expect(prefaultCounters.snapshot()).toMatchObject({ refused: PAGES, errors: 0 })
       expect(prefault.doWork()).toBe(0)
       await stepUntil(
         () => demand.doWork(true, false),
@@ -168,4 +169,29 @@ describe('a fault on a page that prefault has in flight', () => {
       )
     },
   )
+
+  it('by a read for a client that is gone is asked for anew: nothing of the last client’s is placed', async () => {
+    demand.onFault(40)
+    prefault.doWork()
+    for (const lane of [demand, prefault]) lane.end()
+    table.reset(0, PAGES, PAGE.MISSING)
+    let placements = 0
+    const count = Object.assign(new LazyPlacer(lazy), {
+      place: (_: number, pages: number) => {
+        placements += pages
+        return pages
+      },
+    })
+    demand.begin(new LazyFaults(lazy), count)
+    prefault.begin(count)
+    // Late replies of the last client come in first; both lanes then bring this one's pages.
+    demand.onFault(40)
+    await stepUntil(
+      () => prefault.doWork() + demand.doWork(true, false),
+      () =>
+        table.find(PAGE.MISSING, 0, PAGES) === PAGES && prefault.readsInFlight + demand.readsInFlight === 0,
+    )
+    expect(placements).toBe(PAGES)
+    expect([counters.snapshot().duplicate, prefaultCounters.snapshot().duplicate]).toEqual([0, 0])
+  })
 })
