@@ -8,8 +8,6 @@ import { FaultlaneError } from './errors.ts'
 export interface Level {
   /** The end or ends that it works at. */
   readonly at: readonly End[]
-  /** Where the levels are told apart: which part of the road it belongs to. */
-  readonly part: 'processor' | 'requester' | 'wire' | 'source' | 'placing' | 'page'
   readonly on: string
   readonly off: string
   /** Other transports have no such thing. */
@@ -22,77 +20,65 @@ export type End = 'attach' | 'serve'
 export const LEVELS = {
   class: {
     at: ['attach', 'serve'],
-    part: 'processor',
     on: 'short turns for the demand road, long turns and niceness 5 for prefault',
     off: 'every thread in the default class',
   },
   affinity: {
     at: ['attach', 'serve'],
-    part: 'processor',
     on: 'with two processors, source and demand agent on the first',
     off: 'left to the kernel',
   },
   yield: {
     at: ['attach', 'serve'],
-    part: 'processor',
     on: 'who spins gives way in every idle turn',
     off: 'spins without giving way',
   },
   window: {
     at: ['attach'],
-    part: 'requester',
     on: 'prefault keeps in flight what the road holds',
     off: 'always 1 MiB',
   },
   'short-reads': {
     at: ['attach'],
-    part: 'requester',
     on: 'beside active demand a read is what the road carries in 100 µs',
     off: 'always 16 pages',
   },
   connection: {
     at: ['attach'],
-    part: 'wire',
     on: 'prefault has a thread and a connection of its own',
     off: 'both lanes in one thread on one connection',
   },
   priority: {
     at: ['attach', 'serve'],
-    part: 'wire',
     on: 'SO_PRIORITY 6 and DSCP EF for demand, 2 and CS1 for bulk',
     off: 'unmarked',
     isTcpOnly: true,
   },
   order: {
     at: ['serve'],
-    part: 'source',
     on: 'demand is answered first',
     off: 'requests in the order of their arrival',
     isTcpOnly: true,
   },
   quantum: {
     at: ['serve'],
-    part: 'source',
     on: '64 KiB of bulk between two looks at demand',
     off: 'all the bulk that the socket takes',
     isTcpOnly: true,
   },
   fair: {
     at: ['serve'],
-    part: 'source',
     on: 'the bulk of several destinations takes turns',
     off: 'the first connection first',
     isTcpOnly: true,
   },
   batch: {
     at: ['attach'],
-    part: 'placing',
     on: 'prefault places a read in one UFFDIO_COPY, 16 pages at most',
     off: 'page by page',
   },
   promotion: {
     at: ['attach'],
-    part: 'page',
     on: 'a fault on a page that prefault has in flight waits for that',
     off: 'it is asked for a second time on the demand lane, at once',
   },

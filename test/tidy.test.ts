@@ -15,7 +15,7 @@ const text = new Map(files.map((file) => [file, readFileSync(join(src, file), 'u
 const LEVELS = [
   ['cli', 'index.ts'],
   ['measure', 'bench-kit'],
-  ['daemon', 'report', 'sim'],
+  ['daemon', 'report'],
   ['workers'],
   ['lane'],
   ['prefault', 'fault', 'transport'],

@@ -48,7 +48,7 @@ export function ablationTable(result: AblationResult): string {
 
 function sentence(f: AblationFigures): string {
   const level = f.off in LEVELS ? LEVELS[f.off as LevelName] : undefined
-  const what = level ? `${f.off} (${level.on}; off: ${level.off}) is worth` : `${f.off}, the other way round`
+  const what = level ? `${f.off} (${level.on}; off: ${level.off}) is worth` : `${f.off} is worth`
   return `${f.link}, ${f.demand}, ${what}: ${f.worth}`
 }
 

@@ -209,7 +209,9 @@ function figuresOf(
         hedged: own.reduce((sum, sample) => sum + sample.hedged, 0),
         samples: own.reduce((sum, sample) => sum + sample.faults, 0),
         runs: own.length,
-        worth: cell.name.startsWith(ALL_ON) ? '' : worthOf(runs, control),
+        worth: cell.name.startsWith(ALL_ON)
+          ? ''
+          : worthOf(runs, control, cell.name === PACED ? ADDED : TAKEN_AWAY),
       }
     })
 }
@@ -219,21 +221,29 @@ const DIFFERENCE_MIN = 0.1
 /** Fewer rounds have differed by chance alone. */
 const RUNS_MIN = 3
 
+/** What a row lacks that all others have, or has that they lack. */
+const TAKEN_AWAY = ['without it', 'with it'] as const
+const ADDED = ['with it', 'without it'] as const
+
 /**
- * What was different without the level: a figure whose median lies beyond every run with all levels on, and a tenth
+ * What was different in this row: a figure whose median lies beyond every run with all levels on, and a tenth
  * from their median.
  */
-export function worthOf(without: readonly Measured[], control: readonly Measured[]): string {
-  if (without.length < RUNS_MIN) return `not told: fewer than ${RUNS_MIN} rounds`
+export function worthOf(
+  row: readonly Measured[],
+  control: readonly Measured[],
+  [here, elsewhere]: readonly [string, string] = TAKEN_AWAY,
+): string {
+  if (row.length < RUNS_MIN) return `not told: fewer than ${RUNS_MIN} rounds`
   const said = (['p50', 'p99', 'rate'] as const).flatMap((figure) => {
     const others = control.map((run) => run[figure])
-    const own = median(without.map((run) => run[figure]))
+    const own = median(row.map((run) => run[figure]))
     const usual = median(others)
     if (own >= Math.min(...others) && own <= Math.max(...others)) return []
     if (Math.abs(own / usual - 1) < DIFFERENCE_MIN) return []
     const isWorse = figure === 'rate' ? own < usual : own > usual
     const name = figure === 'rate' ? 'prefault' : figure
-    return [`${isWorse ? '' : 'costs: '}${name} ${own.toFixed(2)} without it, ${usual.toFixed(2)} with it`]
+    return [`${isWorse ? '' : 'costs: '}${name} ${own.toFixed(2)} ${here}, ${usual.toFixed(2)} ${elsewhere}`]
   })
   return said.length === 0 ? 'nothing that these runs show' : said.join('; ')
 }

@@ -31,12 +31,7 @@ export class Link {
     return this.#idleAtNs
   }
 
-  /** Whether a frame finds room in the queue. An empty queue takes a frame of any size. */
-  hasRoom(bytes: number, nowNs: number): boolean {
-    return nowNs >= this.roomAtNs(bytes)
-  }
-
-  /** When a frame of `bytes` will find room, if nothing else is taken before. */
+  /** When a frame of `bytes` will find room in the queue, if nothing else is taken before. An empty queue takes a frame of any size. */
   roomAtNs(bytes: number): number {
     return this.#idleAtNs - Math.max(0, this.#queueBytes - bytes) * this.#nsPerByte
   }

@@ -59,7 +59,7 @@ describe('Link', () => {
         let nowNs = 0
         for (const frame of frames) {
           nowNs += frame.gapNs
-          if (frame.bytes > spec.queueBytes || !link.hasRoom(frame.bytes, nowNs)) continue
+          if (frame.bytes > spec.queueBytes || nowNs < link.roomAtNs(frame.bytes)) continue
           taken.push({ bytes: frame.bytes, departsNs: link.take(frame.bytes, nowNs) - spec.rttNs / 2 })
           // What has not begun to leave stands in the queue whole; the one that is leaving counts for its rest.
           let queued = 0
