@@ -7,8 +7,8 @@
 import { IMAGE_PAGE_BYTES, type Image } from '../memory/image.ts'
 import { openTaskPool } from '../workers/task-pool.ts'
 
-/** Pages of one task: a tenth of a second at most, which a close may have to wait for. */
-const PAGES_PER_TASK = 8192
+/** Pages of one task, 5 ms of a processor, of which a busy one gives a tenth: a close may have to wait for it. */
+const PAGES_PER_TASK = 1024
 
 export interface TouchingAhead {
   /** Resolves when every page has been touched, or nobody goes on. */

@@ -74,7 +74,7 @@ await runWorker(async (tell) => {
   const doorbell = board.demandBell({ signal: () => bell.signal(), sleep: (ms) => agent.park(ms) })
   settleThread(plan.affinity)
   if (isOn('class', without)) scheduleThread(0, DEMAND_SLICE_NS)
-  ifAllowed(() => warmUpDemand(clock, plan.wait))
+  ifAllowed(() => warmUpDemand(clock, plan.wait, () => doorbell.isStopped()))
   const agent = new DemandAgent({
     listener: new UnixListener(plan.socketPath),
     table,
@@ -109,5 +109,6 @@ await runWorker(async (tell) => {
     runAgent(agent, doorbell, makeWait(plan.wait, clock, isOn('yield', without)), () => agent.isFinished)
   } finally {
     agent.stop() // Whatever ends it: no socket without anybody behind it, and no client without an end.
+    prefaultBell.stop() // Nobody is left to let go of: both threads end at the same time.
   }
 }, parentPort)

@@ -67,7 +67,8 @@ await runWorker(async (tell) => {
   if (isOn('class', without)) scheduleThread(PREFAULT_NICE, PREFAULT_SLICE_NS)
   tell({ kind: 'ready' })
   // Nobody waits for prefault: whoever is first served without it is served by the demand lane.
-  if (!('lazy' in plan) && schemeOf(plan.sourceUrl) === 'tcp') ifAllowed(() => warmUpPrefault(clock))
+  if (!('lazy' in plan) && schemeOf(plan.sourceUrl) === 'tcp')
+    ifAllowed(() => warmUpPrefault(clock, () => doorbell.isStopped()))
   runAgent(agent, doorbell, makeWait('block', clock), () => false)
   agent.close()
 }, parentPort)

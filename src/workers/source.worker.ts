@@ -4,6 +4,7 @@ import { DEMAND_SLICE_NS } from '../config.ts'
 import { isOn } from '../levels.ts'
 import { EventFd } from '../native/event-fd.ts'
 import { scheduleThread, sleepExactly } from '../native/sched.ts'
+import { Doorbell } from '../ring/doorbell.ts'
 import { settleThread } from './affinity.ts'
 import type { ServePlan } from './plans.ts'
 import { runWorker } from './run-worker.ts'
@@ -19,8 +20,9 @@ await runWorker(async (tell) => {
   settleThread(plan.affinity)
   if (plan.link !== undefined) sleepExactly()
   if (isOn('class', plan.without)) scheduleThread(0, DEMAND_SLICE_NS)
-  if (schemeOf(plan.url) === 'tcp') ifAllowed(() => warmUpSource(plan.wait))
   const bell = new EventFd(plan.bellFd)
+  const doorbell = new Doorbell(plan.bell, 0, { signal: () => bell.signal(), sleep: () => {} })
+  if (schemeOf(plan.url) === 'tcp') ifAllowed(() => warmUpSource(plan.wait, () => doorbell.isStopped()))
   const source = transport.listen(plan.url, plan.image, {
     wakeFd: bell.fd,
     without: plan.without,

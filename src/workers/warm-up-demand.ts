@@ -41,7 +41,8 @@ const TURNS_PER_RUN = 20
 /** Turns that a session may take, with room to spare: bounded whatever goes wrong. */
 const TURNS_MAX = 4 * PAGES * TURNS_PER_FAULT
 
-export function warmUpDemand(clock: Clock, wait: WaitMode): void {
+/** @param isStopped asked between two sessions: nobody needs it any more */
+export function warmUpDemand(clock: Clock, wait: WaitMode, isStopped: () => boolean): void {
   libc().close(openUserfaultfd(0).fd) // First: where there is none, nothing else is made.
   rehearseHandshake(10)
   const road = new ScratchRoad()
@@ -90,7 +91,7 @@ export function warmUpDemand(clock: Clock, wait: WaitMode): void {
     agent.park(ms)
   }
   const doorbell = board.demandBell({ signal: () => bell.signal(), sleep })
-  for (let session = 0; session < SESSIONS; session++) {
+  for (let session = 0; session < SESSIONS && !isStopped(); session++) {
     const address = addresses[session % 2] as number
     const client = listener.connect(address, bytes)
     prefaultBell.announce()
@@ -108,7 +109,7 @@ export function warmUpDemand(clock: Clock, wait: WaitMode): void {
     libc().close(client)
     libc().madvise(address, bytes, MADV.DONTNEED)
   }
-  rehearseFaults(lane, board, table, road, told, addresses[(SESSIONS - 1) % 2] as number)
+  if (!isStopped()) rehearseFaults(lane, board, table, road, told, addresses[(SESSIONS - 1) % 2] as number)
   agent.stop()
   bell.close()
   road.close()

@@ -35,12 +35,13 @@ const TURNS_PER_RUN = 20
 /** Turns that a session may take, with room to spare: bounded whatever goes wrong. */
 const TURNS_MAX = 40 * PAGES
 
-export function warmUpPrefault(clock: Clock): void {
+/** @param isStopped asked between two sessions: nobody needs it any more */
+export function warmUpPrefault(clock: Clock, isStopped: () => boolean): void {
   const { fd } = openUserfaultfd(0) // First: where there is none, nothing else is made.
   try {
     const road = new ScratchRoad()
     try {
-      rehearse(clock, road, fd)
+      rehearse(clock, road, fd, isStopped)
     } finally {
       road.close()
     }
@@ -50,7 +51,7 @@ export function warmUpPrefault(clock: Clock): void {
   collectYoungGarbage()
 }
 
-function rehearse(clock: Clock, road: ScratchRoad, fd: number): void {
+function rehearse(clock: Clock, road: ScratchRoad, fd: number, isStopped: () => boolean): void {
   const bytes = PAGES * PAGE_BYTES
   const flags = MAP.PRIVATE | MAP.ANONYMOUS
   const address = check(libc().mmap(0, bytes, PROT.READ | PROT.WRITE, flags, -1, 0), 'mmap', 'warm-up')
@@ -89,7 +90,7 @@ function rehearse(clock: Clock, road: ScratchRoad, fd: number): void {
     clock,
   })
   const hints = new RingProducer(board.memory.hints)
-  for (let session = 0; session < SESSIONS; session++) {
+  for (let session = 0; session < SESSIONS && !isStopped(); session++) {
     libc().madvise(address, bytes, MADV.DONTNEED)
     table.reset(0, PAGES, PAGE.MISSING)
     board.setRemaining(PAGES)

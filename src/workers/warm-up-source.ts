@@ -19,7 +19,8 @@ const TURNS_PER_BULK = 7
 /** A loop that never ends is compiled with all it calls, and what it called stays uncompiled for the next loop. */
 const TURNS_PER_RUN = 20
 
-export function warmUpSource(wait: WaitMode): void {
+/** @param isStopped asked now and then: nobody needs it any more */
+export function warmUpSource(wait: WaitMode, isStopped: () => boolean): void {
   greetSource()
   const road = new ScratchRoad()
   const [demand, bulk] = [road.open('demand'), road.open('prefault')]
@@ -41,7 +42,7 @@ export function warmUpSource(wait: WaitMode): void {
   }
   const otherStep = (): boolean => step() // As in earnest the loop is handed another function.
   const bell = Doorbell.allocate()
-  while (turns < READS * TURNS_PER_READ) {
+  while (turns < READS * TURNS_PER_READ && !isStopped()) {
     runSource(road.source, bell, road.event, wait, step)
     runSource(road.source, bell, road.event, wait, otherStep)
   }
