@@ -21,10 +21,8 @@ import { RingConsumer } from '../ring/spsc-ring.ts'
 import type { AttachPlan, LazyPlan } from './plans.ts'
 import { runAgent } from './run-agent.ts'
 import { runWorker } from './run-worker.ts'
-import { ifAllowed } from './scratch-road.ts'
-import { loadTransport, openLane, schemeOf } from './transports.ts'
+import { loadTransport, openLane } from './transports.ts'
 import { makeWait } from './wait.ts'
-import { warmUpPrefault } from './warm-up-prefault.ts'
 
 await runWorker(async (tell) => {
   const plan = workerData as AttachPlan | LazyPlan
@@ -66,9 +64,6 @@ await runWorker(async (tell) => {
   })
   if (isOn('class', without)) scheduleThread(PREFAULT_NICE, PREFAULT_SLICE_NS)
   tell({ kind: 'ready' })
-  // Nobody waits for prefault: whoever is first served without it is served by the demand lane.
-  if (!('lazy' in plan) && schemeOf(plan.sourceUrl) === 'tcp')
-    ifAllowed(() => warmUpPrefault(clock, () => doorbell.isStopped()))
   runAgent(agent, doorbell, makeWait('block', clock), () => false)
   agent.close()
 }, parentPort)
