@@ -17,6 +17,8 @@ export interface SessionSetup {
   readonly wait: string
   readonly seed: number
   readonly pages?: Uint32Array
+  /** Of the client: from the image's beginning. Default: all of it. */
+  readonly clientBytes?: number
 }
 
 /** How long the rest of a prefault may take once nobody measures it any more. */
@@ -46,7 +48,7 @@ export class Session {
       [...command, ...how, ...without, '--wait', setup.wait, '--json', jsonPath],
       link.atDestination,
     )
-    const client = new FaultingClient(link.imageBytes, demand, setup.seed, setup.pages)
+    const client = new FaultingClient(setup.clientBytes ?? link.imageBytes, demand, setup.seed, setup.pages)
     const session = new Session(handler, client, jsonPath)
     try {
       await client.handOver(socketPath)

@@ -37,8 +37,11 @@ export function sweepTable(result: SweepResult): string {
       `${fit.rate}: stall = ${fit.t0Ms.toFixed(1)} ms + ${fit.k.toFixed(3)} × RTT × network faults, ` +
       `R² ${fit.r2.toFixed(5)}, worst cell ${(fit.worstCell * 100).toFixed(1)} % off the line (prefault off, random)`,
   )
+  const touched = result.touches / (result.imageBytes / 4096)
+  const sparse = `${(100 * touched).toFixed(1)} % of it, at random`
   const about = [
     'Links are emulated inside the source. on÷off: completion with prefault ÷ without, medians.',
+    `random, sequential: a third of the client’s memory is touched; sparse: ${sparse}.`,
     'in flight: faults on a page that prefault had asked for already; they wait for it, and it must not come twice.',
   ]
   return [formatTable(HEADER, rows, 3), '', ...fits, ...result.linkWords, ...about].join('\n')

@@ -12,7 +12,13 @@ import { parseLinkSpec } from './link-spec.ts'
 import { type OpenLink, openLink } from './links.ts'
 import { Session } from './session.ts'
 
-export const ORDERS = ['random', 'sequential'] as const
+/**
+ * Which pages are touched. random, sequential: a third of the client's memory, as the demo's workload does. sparse: as many at
+ * random out of the whole image, a percent or two: next to nothing that prefault brings is touched, and what it costs shows.
+ */
+export const ORDERS = ['random', 'sequential', 'sparse'] as const
+/** Pages of memory for each page that random and sequential touch. */
+const PAGES_PER_TOUCH = 3
 export type Order = (typeof ORDERS)[number]
 
 export interface SweepOptions {
@@ -23,7 +29,9 @@ export interface SweepOptions {
   readonly runs: number
   readonly wait: string
   readonly scheduling: string
+  /** All of it is the memory of the client that touches it sparsely. */
   readonly imageBytes: number
+  readonly orders: readonly Order[]
   readonly self: Self
   readonly signal: AbortSignal
   readonly say: (text: string) => void
@@ -58,6 +66,8 @@ export interface Fit {
 }
 
 export interface SweepResult {
+  readonly touches: number
+  readonly imageBytes: number
   readonly cells: SweepCell[]
   readonly fits: Fit[]
   /** The emulator's own word: how late it delivered demand replies, per link. */
@@ -79,7 +89,7 @@ export async function benchSweep(options: SweepOptions): Promise<SweepResult> {
       const walks = new Map<string, Walk[]>()
       try {
         for (let run = 0; run < options.runs; run++) {
-          for (const order of ORDERS) {
+          for (const order of options.orders) {
             for (const scheduling of run % 2 === 0
               ? ['off', options.scheduling]
               : [options.scheduling, 'off']) {
@@ -92,7 +102,7 @@ export async function benchSweep(options: SweepOptions): Promise<SweepResult> {
         await link.close()
       }
       linkWords.push(link.source.lastWords.split(' | ').at(-1) ?? '')
-      for (const order of ORDERS) {
+      for (const order of options.orders) {
         const cell = cellOf(
           rate,
           spec.rttUs,
@@ -107,7 +117,8 @@ export async function benchSweep(options: SweepOptions): Promise<SweepResult> {
       }
     }
   }
-  return { cells, fits: options.rates.map((rate) => fitOf(rate, cells)), linkWords }
+  const { touches, imageBytes } = options
+  return { touches, imageBytes, cells, fits: options.rates.map((rate) => fitOf(rate, cells)), linkWords }
 }
 
 async function walk(
@@ -117,7 +128,8 @@ async function walk(
   order: Order,
   run: number,
 ): Promise<Walk> {
-  const pages = pagesOf(order, options.touches, link.imageBytes / 4096, run + 1)
+  const pageCount = memoryPages(order, options.touches, link.imageBytes / 4096)
+  const pages = pagesOf(order, options.touches, pageCount, run + 1)
   const { self, wait } = options
   const session = await Session.start({
     link,
@@ -127,6 +139,7 @@ async function walk(
     wait,
     seed: run,
     pages,
+    clientBytes: pageCount * 4096,
   })
   try {
     session.client.setPhase(PHASE.MEASURE)
@@ -141,6 +154,10 @@ async function walk(
 /** Rejects when the user has had enough. */
 async function interrupted(signal: AbortSignal): Promise<never> {
   for (;;) await delay(60_000, undefined, { signal, ref: false })
+}
+
+function memoryPages(order: Order, touches: number, imagePages: number): number {
+  return order === 'sparse' ? imagePages : Math.min(imagePages, touches * PAGES_PER_TOUCH)
 }
 
 export function pagesOf(order: Order, count: number, pageCount: number, seed: number): Uint32Array {

@@ -1,5 +1,5 @@
 import { type Command, Option } from 'commander'
-import { benchSweep } from '../bench-kit/sweep.ts'
+import { benchSweep, ORDERS, type Order } from '../bench-kit/sweep.ts'
 import { sweepTable } from '../bench-kit/sweep-table.ts'
 import { SCHEDULING_NAMES } from '../prefault/schedulings.ts'
 import { WAIT_MODES, type WaitMode } from '../workers/wait.ts'
@@ -11,6 +11,7 @@ import { parseCount, parseSize } from './values.ts'
 interface Flags {
   rates: string
   rtts: string
+  orders: string[]
   touches: number
   runs: number
   wait: WaitMode
@@ -28,11 +29,21 @@ export function addBenchSweep(bench: Command): void {
     )
     .option('--rates <list>', 'of the emulated links', '1Gbit,10Gbit')
     .option('--rtts <list>', 'round trips', '0,50us,100us,200us,500us,1ms,6ms,25ms')
-    .option('--touches <count>', 'pages that a workload touches', parseCount, 200)
+    .addOption(
+      new Option('--orders <names...>', 'which pages are touched: a third of the memory, or sparsely')
+        .choices(ORDERS)
+        .default([...ORDERS]),
+    )
+    .option('--touches <count>', 'pages that a workload touches', parseCount, 400)
     .option('--runs <count>', 'interleaved rounds; medians are shown', parseCount, 5)
     .addOption(new Option('--wait <mode>', 'how the handler waits').choices(WAIT_MODES).default('adaptive'))
     .addOption(new Option('--scheduling <name>', 'with prefault').choices(SCHEDULING_NAMES).default('S2'))
-    .option('--image-size <size>', 'of the synthetic image', parseSize, 64 * 2 ** 20)
+    .option(
+      '--image-size <size>',
+      'of the synthetic image, all of which sparse may touch',
+      parseSize,
+      64 * 2 ** 20,
+    )
     .option('--json <file>', 'write the figures as JSON, - for standard output')
     .option('--smoke', 'seconds only, to see that it works: no figure of it means anything', false)
     .action((flags: Flags) =>
@@ -42,6 +53,7 @@ export function addBenchSweep(bench: Command): void {
           rates: split(smoke ? '1Gbit' : flags.rates),
           rtts: split(smoke ? '0,1ms' : flags.rtts),
           touches: smoke ? 20 : flags.touches,
+          orders: ORDERS.filter((order) => flags.orders.includes(order)) as Order[],
           runs: smoke ? 1 : flags.runs,
           wait: flags.wait,
           scheduling: flags.scheduling,

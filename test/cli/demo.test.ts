@@ -80,7 +80,7 @@ describe('faultlane demo', () => {
     'stops when it is told to, over %s, and takes its processes and folders with it',
     async (over) => {
       const env = { ...process.env, TMPDIR: folder }
-      const args = [main, 'demo', '--size', '512MiB', '--over', over]
+      const args = [main, 'demo', '--size', '128MiB', '--over', over]
       const demo = spawn(process.execPath, args, { env, stdio: ['ignore', 'ignore', 'pipe'] })
       const ended = once(demo, 'exit')
       let said = ''
