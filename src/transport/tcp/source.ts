@@ -6,7 +6,8 @@
 import { BULK_QUANTUM_BYTES, REQUESTS_PER_TURN_MAX } from '../../config.ts'
 import { FaultlaneError } from '../../errors.ts'
 import { isOn } from '../../levels.ts'
-import { type ImageDescription, ImageReaders } from '../../memory/image.ts'
+import type { ImageDescription } from '../../memory/image.ts'
+import { ImageReaders } from '../../memory/image-reader.ts'
 import { ERRNO, errnoName, POLL, SOCK } from '../../native/abi.ts'
 import { NativeBuffer } from '../../native/buffer.ts'
 import { type Libc, libc } from '../../native/libc.ts'
@@ -168,9 +169,21 @@ export class TcpSource implements SourceAgent {
   }
 
   park(timeoutMs: number): void {
-    const sleepMs = this.#link ? this.#link.sleepMs(this.#connections, timeoutMs) : timeoutMs
-    if (this.#link && sleepMs === 0) this.#libc.sched_yield() // The last microseconds are spun, giving way.
-    this.#wait(sleepMs)
+    if (this.#link) {
+      const sleepMs = this.#link.sleepMs(this.#connections, timeoutMs)
+      if (sleepMs === 0) this.#libc.sched_yield() // The last microseconds are spun, giving way.
+      this.#wait(sleepMs)
+    } else this.#wait(this.#canAnswer() ? 0 : timeoutMs)
+  }
+
+  /** More was asked for than a turn answers, and the socket takes it: no descriptor will announce that. */
+  #canAnswer(): boolean {
+    const connections = this.#connections
+    for (let i = 0; i < connections.length; i++) {
+      const connection = connections[i] as Connection
+      if (connection.hasQueued && !connection.isBlocked) return true
+    }
+    return false
   }
 
   #wait(timeoutMs: number): void {

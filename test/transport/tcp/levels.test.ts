@@ -202,3 +202,19 @@ describe('priority', () => {
     expect(marks(unmarked)).toEqual([0, 0])
   })
 })
+
+it('a source that sleeps whenever it may does not sleep on what it can still answer', () => {
+  const on = road()
+  const bulk = on.join('prefault')
+  on.ask(bulk, 3, 16)
+  let pages = 0
+  const count = { onCompletion: (_work: number, _first: number, run: number) => (pages += run) }
+  const startMs = performance.now()
+  for (let turn = 0; turn < 10 && pages < 48; turn++) {
+    on.source.doWork()
+    while (bulk.poll(count, 100) > 0);
+    if (pages < 48) on.source.park(10_000) // Nobody asks for more: what is left must not wait for that.
+  }
+  expect(pages).toBe(48)
+  expect(performance.now() - startMs).toBeLessThan(10_000)
+})
