@@ -176,11 +176,7 @@ export class PrefaultLane implements CompletionSink {
       policy.advance(scanEnd)
       return false
     }
-    let pages = 0
-    while (pages < pagesMax && first + pages < table.pageCount) {
-      if (!table.tryMove(first + pages, PAGE.MISSING, PAGE.PREFAULTING)) break
-      pages++
-    }
+    const pages = table.moveRun(first, pagesMax, PAGE.MISSING, PAGE.PREFAULTING)
     policy.advance(first + Math.max(1, pages))
     if (pages === 0) return true // Demand was first; look further in the next round.
     this.#scannedInVain = 0
@@ -224,7 +220,7 @@ export class PrefaultLane implements CompletionSink {
       return
     }
     if (kind === COMPLETION.ZERO) {
-      for (let page = firstPage; page < firstPage + pageCount; page++) this.#settleZero(page)
+      this.#settleZeroes(firstPage, pageCount)
       return
     }
     this.#placeRun(firstPage, pageCount, address)
@@ -254,10 +250,13 @@ export class PrefaultLane implements CompletionSink {
         done++
         continue
       }
-      let run = 1
-      while (done + run < pageCount && this.#table.state(page + run) !== PAGE.REMOVED) run++
+      // Plain loads will do: beginPlacing() came after whatever was marked before it, and nothing is marked until it ends.
+      let run = this.#table.run(PAGE.PREFAULTING, page, pageCount - done)
+      if (run < pageCount - done) {
+        run = this.#table.find(PAGE.REMOVED, page + 1, firstPage + pageCount) - page
+      }
       const placed = placer.place(page, run, address + done * this.#pageBytes)
-      for (let i = 0; i < placed; i++) this.#settle(page + i)
+      this.#settleRun(page, placed)
       done += placed
       if (placed === run) continue
       if (placer.status === PLACED.GONE) this.isClientGone = true
@@ -272,12 +271,22 @@ export class PrefaultLane implements CompletionSink {
     return false
   }
 
-  #settle(page: number): void {
+  /** Says of placed pages that they are here. */
+  #settleRun(firstPage: number, pageCount: number): void {
+    for (let done = 0; done < pageCount; done++) {
+      const run = this.#table.moveRun(firstPage + done, pageCount - done, PAGE.PREFAULTING, PAGE.PRESENT)
+      if (run > 0) {
+        this.#parts.counters.add(this.#count.prefaulted, run)
+        this.#parts.board.settle(run)
+        done += run
+      }
+      if (done < pageCount) this.#settlePromoted(firstPage + done)
+    }
+  }
+
+  #settlePromoted(page: number): void {
     const table = this.#table
-    if (table.tryMove(page, PAGE.PREFAULTING, PAGE.PRESENT)) {
-      this.#parts.counters.add(this.#count.prefaulted, 1)
-      this.#parts.board.settle(1)
-    } else if (table.tryMove(page, PAGE.PROMOTED, PAGE.PRESENT)) {
+    if (table.tryMove(page, PAGE.PROMOTED, PAGE.PRESENT)) {
       this.#parts.counters.add(this.#count.prefaulted, 1)
       this.#parts.counters.add(this.#count.late, 1)
       this.#parts.board.settle(1)
@@ -286,13 +295,21 @@ export class PrefaultLane implements CompletionSink {
   }
 
   /** A zero page is not placed: it is enough to know, until somebody touches it. */
-  #settleZero(page: number): void {
-    const table = this.#table
-    if (table.tryMove(page, PAGE.PREFAULTING, PAGE.ZERO)) {
-      this.#parts.counters.add(this.#count.zero, 1)
-      this.#parts.board.settle(1)
-      return
+  #settleZeroes(firstPage: number, pageCount: number): void {
+    for (let done = 0; done < pageCount; done++) {
+      const run = this.#table.moveRun(firstPage + done, pageCount - done, PAGE.PREFAULTING, PAGE.ZERO)
+      if (run > 0) {
+        this.#parts.counters.add(this.#count.zero, run)
+        this.#parts.board.settle(run)
+        done += run
+      }
+      if (done < pageCount) this.#placePromotedZero(firstPage + done)
     }
+  }
+
+  /** A thread waits for it. */
+  #placePromotedZero(page: number): void {
+    const table = this.#table
     if (table.state(page) !== PAGE.PROMOTED) return
     const placer = this.#placer as Placer
     if (placer.placeZero(page, 1) === 0) {
@@ -331,7 +348,7 @@ export class PrefaultLane implements CompletionSink {
           this.#giveUp(page, 0) // It is among those kept.
           break
         }
-        this.#settle(page)
+        this.#settleRun(page, 1)
       }
       this.#deferred.dropLast()
       done++

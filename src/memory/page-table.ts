@@ -27,6 +27,8 @@ export const PAGE = {
 } as const
 
 const STATE_COUNT = 9
+/** A state times this: four pages in it, in one word. */
+const FOUR = 0x01010101
 
 /** allowed[from * STATE_COUNT + to]: the arrows of the picture above, nothing else. */
 const allowed = new Uint8Array(STATE_COUNT * STATE_COUNT)
@@ -54,6 +56,8 @@ export class PageTable {
   readonly buffer: SharedArrayBuffer
   readonly pageCount: number
   readonly #states: Uint8Array
+  /** The same, four pages to a word; what is left over at the end has none. */
+  readonly #fours: Int32Array
 
   /** @param buffer shared by both lanes; at least `pageCount` bytes, zero-filled when new (all OUTSIDE). */
   constructor(buffer: SharedArrayBuffer, pageCount: number) {
@@ -62,6 +66,7 @@ export class PageTable {
     this.buffer = buffer
     this.pageCount = pageCount
     this.#states = new Uint8Array(buffer, 0, pageCount)
+    this.#fours = new Int32Array(buffer, 0, pageCount >> 2)
   }
 
   static allocate(pageCount: number): PageTable {
@@ -78,6 +83,31 @@ export class PageTable {
     if (allowed[from * STATE_COUNT + to] === 0)
       throw new RangeError(`page ${page}: no transition ${from} → ${to}`)
     return Atomics.compareExchange(this.#states, page, from, to) === from
+  }
+
+  /**
+   * tryMove() on one page after the other, until one is not in `from`: how many it has moved. Four pages that lie in one
+   * word move with one compare-exchange: a session of prefault is over before the compiler is, so it counts how often
+   * the interpreter goes round.
+   */
+  moveRun(firstPage: number, pagesMax: number, from: number, to: number): number {
+    if (allowed[from * STATE_COUNT + to] === 0)
+      throw new RangeError(`page ${firstPage}: no transition ${from} → ${to}`)
+    const states = this.#states
+    const end = Math.min(firstPage + pagesMax, this.pageCount)
+    let page = firstPage
+    while (page < end) {
+      if ((page & 3) === 0 && page + 4 <= end) {
+        const froms = from * FOUR
+        if (Atomics.compareExchange(this.#fours, page >> 2, froms, to * FOUR) === froms) {
+          page += 4
+          continue
+        }
+      }
+      if (Atomics.compareExchange(states, page, from, to) !== from) break
+      page++
+    }
+    return page - firstPage
   }
 
   /** Sets a range before any agent runs, or after all have stopped: plain writes, no transition is checked. */
@@ -109,6 +139,17 @@ export class PageTable {
     const states = this.#states
     while (page < end && states[page] !== state) page++
     return page
+  }
+
+  /** How many pages from the first on are in `state`, at most `pagesMax`: plain loads, four pages at a time. */
+  run(state: number, firstPage: number, pagesMax: number): number {
+    const end = Math.min(firstPage + pagesMax, this.pageCount)
+    let page = firstPage
+    for (; page < end && (page & 3) !== 0; page++) if (this.#states[page] !== state) return page - firstPage
+    const fours = this.#fours
+    while (page + 4 <= end && fours[page >> 2] === state * FOUR) page += 4
+    while (page < end && this.#states[page] === state) page++
+    return page - firstPage
   }
 
   count(state: number): number {

@@ -41,3 +41,28 @@ it('lets a page move along the arrows alone, once', () => {
   expect(table.tryMove(0, PAGE.MISSING, PAGE.PREFAULTING)).toBe(false)
   expect(() => table.tryMove(0, PAGE.PRESENT, PAGE.MISSING)).toThrow('no transition 5 → 1')
 })
+
+it('moves a run as it moves its pages one by one, and no page beyond', () => {
+  const states = [PAGE.MISSING, PAGE.PREFAULTING, PAGE.PRESENT]
+  const held = fc.array(fc.constantFrom(...states, PAGE.MISSING, PAGE.MISSING), {
+    minLength: 1,
+    maxLength: 23,
+  })
+  fc.assert(
+    fc.property(held, fc.nat(24), fc.nat(24), (pages, first, most) => {
+      const [table, other] = [PageTable.allocate(pages.length), PageTable.allocate(pages.length)]
+      for (const each of [table, other])
+        for (const [page, state] of pages.entries()) each.reset(page, 1, state)
+      const start = Math.min(first, pages.length - 1)
+      let moved = 0
+      while (moved < most && start + moved < pages.length) {
+        if (!other.tryMove(start + moved, PAGE.MISSING, PAGE.PREFAULTING)) break
+        moved++
+      }
+      expect(table.run(PAGE.MISSING, start, most)).toBe(moved)
+      expect(table.moveRun(start, most, PAGE.MISSING, PAGE.PREFAULTING)).toBe(moved)
+      expect(pages.map((_, page) => table.state(page))).toEqual(pages.map((_, page) => other.state(page)))
+    }),
+  )
+  expect(() => PageTable.allocate(4).moveRun(0, 4, PAGE.PRESENT, PAGE.MISSING)).toThrow('no transition 5 → 1')
+})

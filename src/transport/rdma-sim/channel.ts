@@ -11,7 +11,8 @@
  */
 import { CONNECT_TIMEOUT_MS, DEMAND_CREDITS, PREFAULT_CREDITS } from '../../config.ts'
 import { FaultlaneError } from '../../errors.ts'
-import { type ImageDescription, ImageReader } from '../../memory/image.ts'
+import type { ImageDescription } from '../../memory/image.ts'
+import { ImageReader } from '../../memory/image-reader.ts'
 import { FCNTL, MAP, POLL, PROT, SEAL } from '../../native/abi.ts'
 import { check, type Libc, libc } from '../../native/libc.ts'
 import { closeGreeted, type Greeted, greet } from '../shared-image/greet.ts'

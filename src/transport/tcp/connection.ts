@@ -3,12 +3,8 @@
  * Owned by the source agent's thread; never blocks.
  */
 import { DEMAND_CREDITS, PREFAULT_CREDITS } from '../../config.ts'
-import {
-  extentsInPages,
-  type ImageDescription,
-  type ImageReader,
-  type ImageReaders,
-} from '../../memory/image.ts'
+import { extentsInPages, type ImageDescription } from '../../memory/image.ts'
+import type { ImageReader, ImageReaders } from '../../memory/image-reader.ts'
 import { ERRNO, errnoName, MSG } from '../../native/abi.ts'
 import { addressOfArray, NativeBuffer } from '../../native/buffer.ts'
 import { type Libc, libc } from '../../native/libc.ts'
@@ -255,8 +251,8 @@ export class Connection {
     // One question for all of them; only where the answer is no, page by page.
     const areReadable = reader.isReadable(firstPage, most)
     const kind = this.#kindOf(firstPage, areReadable)
-    let run = 1
-    while (run < most && this.#kindOf(firstPage + run, areReadable) === kind) run++
+    let run = areReadable ? reader.likeFirst(firstPage, most) : 1
+    while (!areReadable && run < most && this.#kindOf(firstPage + run, false) === kind) run++
     const bytes = kind === COMPLETION.CONTENT ? run * reader.pageBytes : 0
     const address = reader.addressOf(firstPage)
     if (this.#linkSender) {
