@@ -9,6 +9,12 @@ export const BULK_QUANTUM_BYTES = 64 * 1024
 /** Pages of one prefault read at most: one quantum of 4 KiB pages. */
 export const PREFAULT_READ_PAGES_MAX = 16
 
+/**
+ * The same while no demand is active, where transport and road are fast enough for such reads: the fewer turns for as
+ * many pages, the less of a cold start is spent in the interpreter. One placing of them takes about 120 µs.
+ */
+export const QUIET_READ_PAGES_MAX = 128
+
 /** Reads in flight on a demand channel: as many faulting threads as a large VM has vCPUs. */
 export const DEMAND_CREDITS = 256
 

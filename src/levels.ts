@@ -74,7 +74,7 @@ export const LEVELS = {
   },
   batch: {
     at: ['attach'],
-    on: 'prefault places a read in one UFFDIO_COPY, 16 pages at most',
+    on: 'prefault places a read in one UFFDIO_COPY',
     off: 'page by page',
   },
   promotion: {

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest'
-import { PREFAULT_READ_PAGES_MAX } from '../src/config.ts'
+import { PREFAULT_READ_PAGES_MAX, QUIET_READ_PAGES_MAX } from '../src/config.ts'
 import { PageByPage } from '../src/fault/page-by-page.ts'
 import { isOn, LEVEL_NAMES, levelsAt, requireLevels } from '../src/levels.ts'
 import { SCHEDULINGS, schedulingOf } from '../src/prefault/schedulings.ts'
@@ -57,6 +57,18 @@ describe('levels of the requester', () => {
     }
     expect(on.readPages(16, 3e9)).toBeLessThan(8)
     expect(off.readPages(16, 3e9)).toBe(PREFAULT_READ_PAGES_MAX)
+  })
+
+  it('reads are longer than a quantum only on a fast road without demand', () => {
+    const [slow, fast] = [schedulingOf('S2', []).window(PAGE), schedulingOf('S2', []).window(PAGE)]
+    runIn(slow)
+    for (let ns = 0; ns < 3e9; ns += 30_000) fast.onCompletion(65_536, 80_000, ns) // 2.2 GB/s
+    for (const window of [slow, fast]) expect(window.readPages(16, 3e9)).toBe(16)
+    expect(slow.readPages(1024, 3e9)).toBe(PREFAULT_READ_PAGES_MAX)
+    expect(fast.readPages(1024, 3e9)).toBe(QUIET_READ_PAGES_MAX)
+    expect(fast.readPages(32, 3e9)).toBe(32)
+    fast.onDemand(3e9)
+    expect(fast.readPages(1024, 3e9)).toBe(PREFAULT_READ_PAGES_MAX)
   })
 
   it('connection: of its own; without it shared', () => {

@@ -12,8 +12,8 @@
  * the quickest reply of a measurement has stood in a queue longer than the window's own (CoDel's sign of a queue that
  * stands, Nichols 2012), or slowly. Too high a rate keeps one round trip too much in flight at the most.
  *
- * A long read (a quantum) costs the processors least; while demand is active a read is only as long as the road
- * carries in READ_NS.
+ * A long read costs the processors least: a quantum, and on a fast road, while no demand is active, as much as it carries
+ * in QUIET_READ_NS. While demand is active a read is only as long as the road carries in READ_NS.
  */
 import type { Window } from './window.ts'
 
@@ -21,6 +21,8 @@ import type { Window } from './window.ts'
 const ACTIVE_NS = 20e6
 /** What one read may occupy the road for while demand is active; a page at least, two or three at 1 Gbit/s. */
 const READ_NS = 100_000
+/** The same while no demand is active, but a quantum at least: what the first fault after a quiet time may find ahead of it. */
+const QUIET_READ_NS = 250_000
 /** In flight beyond what the road holds: two reads, and where they are short so many pages, if the road is fast enough to carry them in as long. */
 const READS_QUEUED = 2
 const PAGES_QUEUED = 6
@@ -140,6 +142,9 @@ class ShortestRoundTrip {
 export class AdaptiveWindow implements Window {
   readonly #pageBytes: number
   readonly #pagesMax: number
+  readonly #quietPagesMax: number
+  /** What the channel takes, as far as the lane has said. */
+  #channelPagesMax = Infinity
   readonly #rate = new DeliveryRate()
   readonly #shortest = new ShortestRoundTrip()
   /** While the road is being filled; it doubles a round trip. */
@@ -149,10 +154,14 @@ export class AdaptiveWindow implements Window {
   /** In flight beyond what the road holds, at the last look. */
   #queuedBytes = 0
 
-  /** @param pagesMax of one read: a quantum */
-  constructor(pageBytes: number, pagesMax: number) {
+  /**
+   * @param pagesMax of one read: a quantum
+   * @param quietPagesMax of one read while no demand is active and the road is fast
+   */
+  constructor(pageBytes: number, pagesMax: number, quietPagesMax = pagesMax) {
     this.#pageBytes = pageBytes
     this.#pagesMax = pagesMax
+    this.#quietPagesMax = quietPagesMax
     this.#startingBytes = READS_QUEUED * pageBytes
   }
 
@@ -161,7 +170,8 @@ export class AdaptiveWindow implements Window {
   }
 
   readPages(pagesMax: number, nowNs: number): number {
-    return Math.min(pagesMax, this.#pages(nowNs))
+    this.#channelPagesMax = pagesMax
+    return this.#pages(nowNs)
   }
 
   bytes(demandPending: number, nowNs: number): number {
@@ -189,9 +199,17 @@ export class AdaptiveWindow implements Window {
   #pages(nowNs: number): number {
     if (this.#shortest.ns === 0) return 1 // The first read of a session measures the road.
     const rate = this.#rate
-    const isQuiet = nowNs - this.#demandAtNs >= ACTIVE_NS
-    if (isQuiet || rate.isStarting || rate.rounds % LONG_READS_EVERY === 0) return this.#pagesMax
-    const pages = Math.floor((READ_NS * rate.bytesPerNs) / this.#pageBytes)
-    return Math.max(1, Math.min(this.#pagesMax, pages))
+    const pagesMax = Math.min(this.#pagesMax, this.#channelPagesMax)
+    if (nowNs - this.#demandAtNs >= ACTIVE_NS) {
+      const quietPagesMax = Math.min(this.#quietPagesMax, this.#channelPagesMax)
+      return Math.max(pagesMax, Math.min(quietPagesMax, this.#pagesIn(QUIET_READ_NS)))
+    }
+    if (rate.isStarting || rate.rounds % LONG_READS_EVERY === 0) return pagesMax
+    return Math.max(1, Math.min(pagesMax, this.#pagesIn(READ_NS)))
+  }
+
+  /** What the road carries in so long. */
+  #pagesIn(ns: number): number {
+    return Math.floor((ns * this.#rate.bytesPerNs) / this.#pageBytes)
   }
 }

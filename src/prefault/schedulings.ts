@@ -2,7 +2,7 @@
  * Who gets the wire when. S2 is Faultlane; the others are what the field does, kept to be measured against in the
  * same run.
  */
-import { PREFAULT_READ_PAGES_MAX } from '../config.ts'
+import { PREFAULT_READ_PAGES_MAX, QUIET_READ_PAGES_MAX } from '../config.ts'
 import { isOn, type LevelName } from '../levels.ts'
 import { AdaptiveWindow } from './adaptive-window.ts'
 import { FixedWindow, GatedWindow, GrowingWindow, HeedlessWindow, type Window } from './window.ts'
@@ -30,7 +30,7 @@ export const SCHEDULINGS = {
   S2: {
     isShared: false,
     about: 'Faultlane: two lanes, prefault in the gaps',
-    window: (pageBytes) => new AdaptiveWindow(pageBytes, PREFAULT_READ_PAGES_MAX),
+    window: (pageBytes) => new AdaptiveWindow(pageBytes, PREFAULT_READ_PAGES_MAX, QUIET_READ_PAGES_MAX),
   },
   S3: {
     isShared: true,

@@ -1,6 +1,8 @@
 /**
  * How many bytes the prefault lane may have in flight. Pure: time is handed in.
  */
+import { PREFAULT_READ_PAGES_MAX } from '../config.ts'
+
 export interface Window {
   /** Bytes that may be in flight now. */
   bytes(demandPending: number, nowNs: number): number
@@ -25,7 +27,7 @@ export class FixedWindow implements Window {
   }
 
   readPages(pagesMax: number): number {
-    return pagesMax
+    return Math.min(pagesMax, PREFAULT_READ_PAGES_MAX)
   }
 
   onDemand(): void {}
@@ -46,7 +48,7 @@ export class GatedWindow implements Window {
   }
 
   readPages(pagesMax: number): number {
-    return pagesMax
+    return Math.min(pagesMax, PREFAULT_READ_PAGES_MAX)
   }
 
   onDemand(): void {}
@@ -74,7 +76,7 @@ export class GrowingWindow implements Window {
   }
 
   readPages(pagesMax: number): number {
-    return pagesMax
+    return Math.min(pagesMax, PREFAULT_READ_PAGES_MAX)
   }
 
   onDemand(): void {}

@@ -1,7 +1,7 @@
 /** Wiring: one demand agent in one thread. */
 import { parentPort, workerData } from 'node:worker_threads'
 import { monotonicClock } from '../clock.ts'
-import { DEMAND_SLICE_NS, PREFAULT_READ_PAGES_MAX, RECONNECT_TIMEOUT_MS } from '../config.ts'
+import { DEMAND_SLICE_NS, QUIET_READ_PAGES_MAX, RECONNECT_TIMEOUT_MS } from '../config.ts'
 import { Board } from '../lane/board.ts'
 import { DemandAgent } from '../lane/demand-agent.ts'
 import { DemandLane } from '../lane/demand-lane.ts'
@@ -65,7 +65,7 @@ await runWorker(async (tell) => {
         window: scheduling.window(pageSize),
         counters: prefaultCounters,
         clock,
-        readPagesMax: PREFAULT_READ_PAGES_MAX,
+        readPagesMax: QUIET_READ_PAGES_MAX,
         onPromotedDone: () => {},
       })
     : undefined

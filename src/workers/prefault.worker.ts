@@ -1,7 +1,7 @@
 /** Wiring: one prefault agent in one thread, at a lower scheduling class than the demand agent. */
 import { parentPort, workerData } from 'node:worker_threads'
 import { monotonicClock } from '../clock.ts'
-import { PREFAULT_NICE, PREFAULT_READ_PAGES_MAX, PREFAULT_SLICE_NS, RECONNECT_TIMEOUT_MS } from '../config.ts'
+import { PREFAULT_NICE, PREFAULT_SLICE_NS, QUIET_READ_PAGES_MAX, RECONNECT_TIMEOUT_MS } from '../config.ts'
 import { LazyPlacer } from '../fault/lazy-faults.ts'
 import { PageByPage } from '../fault/page-by-page.ts'
 import { UffdPlacer } from '../fault/uffd-placer.ts'
@@ -44,7 +44,7 @@ await runWorker(async (tell) => {
     window: schedulingOf(plan.scheduling, without).window(pageSize),
     counters: new Counters(PREFAULT_COUNTERS, plan.prefaultCounters),
     clock,
-    readPagesMax: PREFAULT_READ_PAGES_MAX,
+    readPagesMax: QUIET_READ_PAGES_MAX,
     onPromotedDone: () => demandBell.wake(),
   })
   const agent = new PrefaultAgent({
