@@ -12,6 +12,7 @@ export interface Level {
   readonly off: string
   /** Other transports have no such thing. */
   readonly isTcpOnly?: boolean
+  readonly isShmOnly?: boolean
 }
 
 /** attach: at the destination; serve: at the source. */
@@ -77,6 +78,12 @@ export const LEVELS = {
     on: 'prefault places a read in one UFFDIO_COPY',
     off: 'page by page',
   },
+  twin: {
+    at: ['attach'],
+    on: 'over shm, prefault places long runs from two threads',
+    off: 'from one',
+    isShmOnly: true,
+  },
   promotion: {
     at: ['attach'],
     on: 'a fault on a page that prefault has in flight waits for that',
@@ -97,7 +104,9 @@ export const isOn = (level: LevelName, without: readonly LevelName[] | undefined
 
 /** Throws BAD_ARGUMENT for a word that names no level of this end, or none that its transport has. */
 export function requireLevels(words: readonly string[], end: End, scheme: string): LevelName[] {
-  const known = levelsAt(end).filter((name) => scheme === 'tcp' || !('isTcpOnly' in LEVELS[name]))
+  const isElsewhere = ({ isTcpOnly, isShmOnly }: Level) =>
+    (isTcpOnly && scheme !== 'tcp') || (isShmOnly && scheme !== 'shm')
+  const known = levelsAt(end).filter((name) => !isElsewhere(LEVELS[name]))
   for (const word of words) {
     if ((known as readonly string[]).includes(word)) continue
     throw new FaultlaneError({

@@ -32,6 +32,8 @@ describe('the names of the levels', () => {
     expect(() => requireLevels(['quantum'], 'attach', 'tcp')).toThrow(/quantum is a level of serve/)
     expect(() => requireLevels(['window'], 'serve', 'tcp')).toThrow(/window is a level of attach/)
     expect(() => requireLevels(['quantum'], 'serve', 'shm')).toThrow(/over shm:/)
+    expect(requireLevels(['twin'], 'attach', 'shm')).toEqual(['twin'])
+    expect(() => requireLevels(['twin'], 'attach', 'tcp')).toThrow(/got twin, expected some of class/)
   })
 })
 

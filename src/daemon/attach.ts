@@ -3,11 +3,12 @@
  * reverse. One attachment serves one client at a time; a process may hold several.
  */
 import { FaultlaneError } from '../errors.ts'
+import { Errand } from '../fault/errand.ts'
 import type { AgentEvent } from '../lane/agent-event.ts'
 import { allocateBoard, Board } from '../lane/board.ts'
 import type { LossPolicy } from '../lane/client-session.ts'
 import { DEMAND_COUNTERS, PREFAULT_COUNTERS } from '../lane/stats.ts'
-import { type LevelName, requireLevels } from '../levels.ts'
+import { isOn, type LevelName, requireLevels } from '../levels.ts'
 import { EventFd } from '../native/event-fd.ts'
 import { type SchedulingName, schedulingOf } from '../prefault/schedulings.ts'
 import { Counters } from '../ring/counters.ts'
@@ -90,6 +91,9 @@ export async function attach(options: AttachOptions): Promise<Attachment> {
   const demandEvent = new EventFd()
   const prefaultEvent = new EventFd()
   const memory = allocateBoard()
+  const hasPrefaultAgent = prefault !== 'off' && !schedulingOf(scheduling, without).isShared
+  const hasTwin = hasPrefaultAgent && schemeOf(sourceUrl) === 'shm' && isOn('twin', without)
+  const errand = hasTwin ? Errand.allocate() : undefined
   const plan: AttachPlan = {
     socketPath: options.socket,
     sourceUrl,
@@ -113,6 +117,7 @@ export async function attach(options: AttachOptions): Promise<Attachment> {
     promotedWaits: LatencyHistogram.allocate(),
     demandBellFd: demandEvent.fd,
     prefaultBellFd: prefaultEvent.fd,
+    errand,
   }
   const onMessage = (message: WorkerMessage) => {
     if (message.kind === 'agent') options.onEvent?.(message.event)
@@ -130,6 +135,7 @@ export async function attach(options: AttachOptions): Promise<Attachment> {
     demandBell.stop()
     await workers[0]?.ended
     prefaultBell.stop()
+    if (errand) new Errand(errand).bell.stop()
     await Promise.all(workers.map((worker) => worker.ended))
     demandEvent.close()
     prefaultEvent.close()
@@ -141,8 +147,8 @@ export async function attach(options: AttachOptions): Promise<Attachment> {
   }
   options.onStarting?.(close)
   workers.push(spawnWorker('demand', plan, onMessage))
-  if (prefault !== 'off' && !schedulingOf(scheduling, without).isShared)
-    workers.push(spawnWorker('prefault', plan, onMessage))
+  if (hasPrefaultAgent) workers.push(spawnWorker('prefault', plan, onMessage))
+  if (errand) workers.push(spawnWorker('placing', plan, onMessage))
   try {
     await Promise.all(workers.map((worker) => worker.ready))
   } catch (error) {

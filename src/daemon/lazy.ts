@@ -102,6 +102,7 @@ export async function openLazyMemory(options: LazyOptions): Promise<OpenLazyMemo
     promotedWaits: LatencyHistogram.allocate(),
     demandBellFd: demandEvent.fd,
     prefaultBellFd: prefaultEvent.fd,
+    errand: undefined,
   }
   const share: LazyShare = {
     lazy,

@@ -60,6 +60,7 @@ export interface Libc {
   clock_gettime(clock: N, timespec: N): N
   pipe2(pair: N, flags: N): N
   sched_yield(): N
+  sched_getcpu(): N
   sched_setaffinity(pid: N, bytes: N, mask: N): N
   sched_getaffinity(pid: N, bytes: N, mask: N): N
   gettid(): N
@@ -113,6 +114,7 @@ const PROTOTYPES: Record<Exclude<keyof Libc, 'arch' | 'errno'>, string> = {
   clock_gettime: 'int clock_gettime(int, uint64_t)',
   pipe2: 'int pipe2(uint64_t, int)',
   sched_yield: 'int sched_yield()',
+  sched_getcpu: 'int sched_getcpu()',
   sched_setaffinity: 'int sched_setaffinity(int, uint64_t, uint64_t)',
   sched_getaffinity: 'int sched_getaffinity(int, uint64_t, uint64_t)',
   gettid: 'int gettid()',

@@ -22,7 +22,7 @@ const ACTIVE_NS = 20e6
 /** What one read may occupy the road for while demand is active; a page at least, two or three at 1 Gbit/s. */
 const READ_NS = 100_000
 /** The same while no demand is active, but a quantum at least: what the first fault after a quiet time may find ahead of it. */
-const QUIET_READ_NS = 250_000
+const QUIET_READ_NS = 500_000
 /** In flight beyond what the road holds: two reads, and where they are short so many pages, if the road is fast enough to carry them in as long. */
 const READS_QUEUED = 2
 const PAGES_QUEUED = 6

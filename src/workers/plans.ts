@@ -39,6 +39,8 @@ export interface AttachPlan {
   /** eventfds of the two doorbells. */
   readonly demandBellFd: number
   readonly prefaultBellFd: number
+  /** What the prefault agent hands to a second thread that places; undefined: there is none. */
+  readonly errand: Int32Array<SharedArrayBuffer> | undefined
 }
 
 /** One LazyMemory: the same lanes for readers of this process. */

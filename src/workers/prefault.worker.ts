@@ -2,8 +2,10 @@
 import { parentPort, workerData } from 'node:worker_threads'
 import { monotonicClock } from '../clock.ts'
 import { PREFAULT_NICE, PREFAULT_SLICE_NS, QUIET_READ_PAGES_MAX, RECONNECT_TIMEOUT_MS } from '../config.ts'
+import { Errand } from '../fault/errand.ts'
 import { LazyPlacer } from '../fault/lazy-faults.ts'
 import { PageByPage } from '../fault/page-by-page.ts'
+import { TwinPlacer } from '../fault/twin-placer.ts'
 import { UffdPlacer } from '../fault/uffd-placer.ts'
 import { Userfaultfd } from '../fault/userfaultfd.ts'
 import { Board } from '../lane/board.ts'
@@ -47,6 +49,7 @@ await runWorker(async (tell) => {
     readPagesMax: QUIET_READ_PAGES_MAX,
     onPromotedDone: () => demandBell.wake(),
   })
+  const errand = plan.errand && new Errand(plan.errand)
   const agent = new PrefaultAgent({
     board,
     lane,
@@ -55,8 +58,10 @@ await runWorker(async (tell) => {
       transport.open(plan.sourceUrl, 'prefault', { pageSize, without, timeoutMs: RECONNECT_TIMEOUT_MS }),
     makePlacer: () => {
       if ('lazy' in plan) return new LazyPlacer(plan.lazy)
-      const placer = new UffdPlacer(new Userfaultfd(board.userfaultfd()), board.regions)
-      return isOn('batch', without) ? placer : new PageByPage(placer, pageSize)
+      const userfaultfd = board.userfaultfd()
+      const placer = new UffdPlacer(new Userfaultfd(userfaultfd), board.regions)
+      if (!isOn('batch', without)) return new PageByPage(placer, pageSize)
+      return errand ? new TwinPlacer(placer, errand, userfaultfd, pageSize) : placer
     },
     bell,
     demandBell,

@@ -3,7 +3,7 @@ import { Worker } from 'node:worker_threads'
 import { FaultlaneError } from '../errors.ts'
 import type { WorkerMessage } from './plans.ts'
 
-export type Role = 'demand' | 'lazy' | 'prefault' | 'source' | 'toucher' | 'vcpu'
+export type Role = 'demand' | 'lazy' | 'placing' | 'prefault' | 'source' | 'toucher' | 'vcpu'
 
 export interface RunningWorker {
   readonly role: Role
