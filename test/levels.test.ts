@@ -70,7 +70,13 @@ describe('levels of the requester', () => {
     expect(fast.readPages(1024, 3e9)).toBe(QUIET_READ_PAGES_MAX)
     expect(fast.readPages(32, 3e9)).toBe(32)
     fast.onDemand(3e9)
-    expect(fast.readPages(1024, 3e9)).toBe(PREFAULT_READ_PAGES_MAX)
+    expect(fast.readPages(1024, 3.004e9)).toBe(PREFAULT_READ_PAGES_MAX)
+    expect(fast.readPages(1024, 3.006e9)).toBe(QUIET_READ_PAGES_MAX) // One fault that came alone.
+    fast.onDemand(3.007e9)
+    expect(fast.readPages(1024, 3.026e9)).toBe(PREFAULT_READ_PAGES_MAX)
+    expect(fast.readPages(1024, 3.028e9)).toBe(QUIET_READ_PAGES_MAX)
+    fast.bytes(1, 3.03e9)
+    expect(fast.readPages(1024, 3.034e9)).toBe(PREFAULT_READ_PAGES_MAX) // While one is pending.
   })
 
   it('connection: of its own; without it shared', () => {

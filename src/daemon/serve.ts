@@ -126,8 +126,8 @@ export async function serve(options: ServeOptions): Promise<Serving> {
   worker = spawnWorker('source', plan, onMessage)
   try {
     const ready = await worker.ready
-    // Only what is our own: a file may be cut short, and to touch what is gone kills.
-    if (image.description.isOurs) {
+    // Only what is our own: a file may be cut short, and to touch what is gone kills. And only where this process reads it.
+    if (image.description.isOurs && schemeOf(url) === 'tcp') {
       // Loaded on use, as below. A stop that comes meanwhile has unmapped the image.
       const { touchAhead } = await import('./touch-ahead.ts')
       if (!closing) touching = touchAhead(image)

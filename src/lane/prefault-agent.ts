@@ -38,6 +38,8 @@ export class PrefaultAgent {
   #isRunning = false
   #isChannelBroken = false
   #reconnectAtNs = 0
+  /** There is no client, and the channel has something left to prepare. */
+  #isPreparing = false
 
   constructor(parts: PrefaultAgentParts) {
     this.#parts = parts
@@ -57,11 +59,14 @@ export class PrefaultAgent {
         return 1
       }
       // Reads of the last client still come in; their credits are wanted back.
-      return lane.readsInFlight > 0 ? this.#laneTurn() : 0
+      if (lane.readsInFlight > 0) return this.#laneTurn()
+      this.#isPreparing = !this.#isChannelBroken && this.#channel.prepare?.() === true
+      return this.#isPreparing ? 1 : 0
     }
     if (!this.#isRunning || this.#epoch !== board.epoch()) {
       this.#epoch = board.epoch()
       this.#isRunning = true
+      this.#isPreparing = false
       lane.begin(this.#parts.makePlacer())
     }
     const work = this.#laneTurn()
@@ -110,7 +115,7 @@ export class PrefaultAgent {
   /** The lane's own reason to come back earlier than anything announces. */
   park(timeoutMs: number): void {
     const { lane } = this.#parts
-    let ms = timeoutMs
+    let ms = this.#isPreparing ? 0 : timeoutMs
     const hasMore = !lane.isDrained && !lane.isClientGone
     if (this.#isRunning && (lane.hasOwnWork || this.#isChannelBroken || hasMore)) ms = Math.min(ms, 1)
     const channelFd = this.#isChannelBroken ? -1 : this.#channel.pollFd

@@ -19,6 +19,8 @@ import type { Window } from './window.ts'
 
 /** Demand is active for this long after its last fault: one fault a millisecond keeps bulk small all the time. */
 const ACTIVE_NS = 20e6
+/** After a fault that came alone, with none in the ACTIVE_NS before it: a client's first touch, or a rare one. */
+const ACTIVE_ALONE_NS = 5e6
 /** What one read may occupy the road for while demand is active; a page at least, two or three at 1 Gbit/s. */
 const READ_NS = 100_000
 /** The same while no demand is active, but a quantum at least: what the first fault after a quiet time may find ahead of it. */
@@ -151,6 +153,7 @@ export class AdaptiveWindow implements Window {
   #startingBytes: number
   #doubledAtNs = 0
   #demandAtNs = Number.NEGATIVE_INFINITY
+  #activeUntilNs = Number.NEGATIVE_INFINITY
   /** In flight beyond what the road holds, at the last look. */
   #queuedBytes = 0
 
@@ -166,7 +169,13 @@ export class AdaptiveWindow implements Window {
   }
 
   onDemand(nowNs: number): void {
+    const isAlone = nowNs - this.#demandAtNs >= ACTIVE_NS
     this.#demandAtNs = nowNs
+    this.#stayActive(nowNs + (isAlone ? ACTIVE_ALONE_NS : ACTIVE_NS))
+  }
+
+  #stayActive(untilNs: number): void {
+    this.#activeUntilNs = Math.max(this.#activeUntilNs, untilNs)
   }
 
   readPages(pagesMax: number, nowNs: number): number {
@@ -175,7 +184,7 @@ export class AdaptiveWindow implements Window {
   }
 
   bytes(demandPending: number, nowNs: number): number {
-    if (demandPending > 0) this.#demandAtNs = nowNs
+    if (demandPending > 0) this.#stayActive(nowNs + ACTIVE_ALONE_NS)
     const readBytes = this.#pages(nowNs) * this.#pageBytes
     if (this.#shortest.isDraining(nowNs)) return readBytes
     const rate = this.#rate
@@ -200,7 +209,7 @@ export class AdaptiveWindow implements Window {
     if (this.#shortest.ns === 0) return 1 // The first read of a session measures the road.
     const rate = this.#rate
     const pagesMax = Math.min(this.#pagesMax, this.#channelPagesMax)
-    if (nowNs - this.#demandAtNs >= ACTIVE_NS) {
+    if (nowNs >= this.#activeUntilNs) {
       const quietPagesMax = Math.min(this.#quietPagesMax, this.#channelPagesMax)
       return Math.max(pagesMax, Math.min(quietPagesMax, this.#pagesIn(QUIET_READ_NS)))
     }

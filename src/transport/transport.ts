@@ -103,6 +103,11 @@ export interface Channel {
   tellSocketFile?(file: SocketFile | undefined): void
   /** Gives everything back; safe in every state and more than once. */
   close(): void
+  /**
+   * Optional. Called while there is no client, again and again as long as it says true: a bounded piece, some 100 µs, of what
+   * the first reads would otherwise have to do. Never throws.
+   */
+  prepare?(): boolean
 }
 
 export interface ChannelOptions {

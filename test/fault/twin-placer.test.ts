@@ -1,4 +1,4 @@
-import type { Worker } from 'node:worker_threads'
+import { Worker } from 'node:worker_threads'
 import fc from 'fast-check'
 import { afterEach, describe, expect, it } from 'vitest'
 import { Errand, NOT_BEGUN } from '../../src/fault/errand.ts'
@@ -120,9 +120,9 @@ describe('an errand', () => {
       })`
     workers.push(new Worker(helper, { eval: true, workerData: words }))
     let [taken, back] = [0, 0]
-    for (let n = 0; taken < 1000 || n < 20_000; n++) {
+    for (let n = 0; taken < 200 || back < 200; n++) {
       errand.give(0, n % 1000, 1, ADDRESS)
-      for (let looks = n % 64; looks > 0; looks--) Atomics.load(words, 0)
+      for (let looks = n % 512; looks > 0; looks--) Atomics.load(words, 0)
       const placed = errand.settle()
       if (placed === NOT_BEGUN) back++
       else {
@@ -132,7 +132,6 @@ describe('an errand', () => {
       if (n % 1000 === 999) await new Promise((resolve) => setImmediate(resolve)) // Its thread is still starting.
     }
     errand.bell.stop()
-    expect(back + taken).toBeGreaterThan(0)
   }, 30_000)
 
   it('of a thread that has died in it is given up once it is told to stop', () => {

@@ -136,6 +136,11 @@ export class ShmChannel implements Channel {
     return this.#count > 0 && !this.#broken
   }
 
+  /** Of the prefault lane: demand reads page by page, and its first client is served sooner without. */
+  prepare(): boolean {
+    return this.lane === 'prefault' && !this.#broken && this.#pages.mapAhead()
+  }
+
   tellSocketFile(file: SocketFile | undefined): void {
     this.#line.tell(file)
   }

@@ -1,8 +1,11 @@
-import type { ImageDescription } from '../../memory/image.ts'
+import { IMAGE_PAGE_BYTES, type ImageDescription } from '../../memory/image.ts'
 import { ImageReader } from '../../memory/image-reader.ts'
-import { FCNTL, MAP, PROT, SEAL } from '../../native/abi.ts'
+import { FCNTL, MADV, MAP, PROT, SEAL } from '../../native/abi.ts'
 import { check, libc } from '../../native/libc.ts'
 import type { Greeted } from '../shared-image/greet.ts'
+
+/** Mapped in one call. */
+const AHEAD_PAGES = 512
 
 /**
  * The image mapped here, read-only: pages are placed straight from it. Takes the image's descriptor over, and belongs to
@@ -12,6 +15,10 @@ import type { Greeted } from '../shared-image/greet.ts'
 export class MappedPages {
   readonly #reader: ImageReader
   readonly #bytes: number
+  /** Runs of data still to be mapped ahead, [first 4 KiB page, pages]; none of an image that may be cut short. */
+  readonly #ahead: Uint32Array
+  #aheadRun = 0
+  #aheadPage = 0
 
   constructor({ info, bytes, extents, imageFd }: Greeted, name: string) {
     try {
@@ -22,10 +29,31 @@ export class MappedPages {
       const id = info.imageId
       const image: ImageDescription = { name, id, bytes, address, fd: -1, extents, isOurs: cannotShrink }
       this.#bytes = bytes
+      this.#ahead = cannotShrink
+        ? (extents ?? Uint32Array.of(0, bytes / IMAGE_PAGE_BYTES))
+        : new Uint32Array(0)
       this.#reader = new ImageReader(image, info.pageSize)
     } finally {
       libc().close(imageFd)
     }
+  }
+
+  /**
+   * Maps the next pages of an image that is in memory anyway, some 100 µs of it; false when all are. The first touch of a mapped page
+   * is a miss of the memory unit: 20 of the 140 ms that a first session took for 256 MiB.
+   */
+  mapAhead(): boolean {
+    const first = this.#ahead[this.#aheadRun]
+    if (first === undefined) return false
+    const left = (this.#ahead[this.#aheadRun + 1] as number) - this.#aheadPage
+    const pages = Math.min(left, AHEAD_PAGES)
+    const address = this.#reader.address + (first + this.#aheadPage) * IMAGE_PAGE_BYTES
+    this.#aheadPage += pages
+    if (pages === left) {
+      this.#aheadRun += 2
+      this.#aheadPage = 0
+    }
+    return pages > 0 && libc().madvise(address, pages * IMAGE_PAGE_BYTES, MADV.POPULATE_READ) === 0
   }
 
   isReadable(firstPage: number, pageCount: number): boolean {
