@@ -94,9 +94,20 @@ export const LEVELS = {
 export type LevelName = keyof typeof LEVELS
 export const LEVEL_NAMES = Object.keys(LEVELS) as LevelName[]
 
-/** The levels that an end has. */
-export const levelsAt = (end: End): LevelName[] =>
-  LEVEL_NAMES.filter((name) => (LEVELS[name].at as readonly End[]).includes(end))
+function isOver(level: Level, scheme: string): boolean {
+  return (!level.isTcpOnly || scheme === 'tcp') && (!level.isShmOnly || scheme === 'shm')
+}
+
+/** The levels that an end has, over a transport or over any. */
+export const levelsAt = (end: End, scheme?: string): LevelName[] =>
+  LEVEL_NAMES.filter(
+    (name) =>
+      (LEVELS[name].at as readonly End[]).includes(end) &&
+      (scheme === undefined || isOver(LEVELS[name], scheme)),
+  )
+
+/** What `bench ablation` can measure: it goes over TCP. */
+export const TCP_LEVEL_NAMES = LEVEL_NAMES.filter((name) => isOver(LEVELS[name], 'tcp'))
 
 /** @param without the levels that are switched off; none: all are on */
 export const isOn = (level: LevelName, without: readonly LevelName[] | undefined): boolean =>
@@ -104,9 +115,7 @@ export const isOn = (level: LevelName, without: readonly LevelName[] | undefined
 
 /** Throws BAD_ARGUMENT for a word that names no level of this end, or none that its transport has. */
 export function requireLevels(words: readonly string[], end: End, scheme: string): LevelName[] {
-  const isElsewhere = ({ isTcpOnly, isShmOnly }: Level) =>
-    (isTcpOnly && scheme !== 'tcp') || (isShmOnly && scheme !== 'shm')
-  const known = levelsAt(end).filter((name) => !isElsewhere(LEVELS[name]))
+  const known = levelsAt(end, scheme)
   for (const word of words) {
     if ((known as readonly string[]).includes(word)) continue
     throw new FaultlaneError({

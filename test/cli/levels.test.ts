@@ -94,9 +94,9 @@ describe('a level that is off', () => {
 
 describe.skipIf(!userfaultfdOrSkipLoudly())('every byte comes', () => {
   it.each([
-    ['all off', levelsAt('attach'), levelsAt('serve')],
+    ['all off', levelsAt('attach', 'tcp'), levelsAt('serve', 'tcp')],
     // On one connection the destination's own levels have nothing to do.
-    ['all off but the connection', levelsAt('attach').filter((level) => level !== 'connection'), []],
+    ['all off but the connection', levelsAt('attach', 'tcp').filter((level) => level !== 'connection'), []],
   ])('with %s, and both ends say so', { timeout: 30_000 }, async (_, here, there) => {
     const { source, url } = await bench.serve('--synthetic', String(BYTES), ...without(...there))
     const run = await attach(url, '--json', '-', ...without(...here))
