@@ -59,4 +59,9 @@ export class EventLoop implements Clock {
     if (timePs > this.#nowPs) this.#nowPs = timePs
     return handled
   }
+
+  /** Handles what is due up to `timePs`, which is still to come: time itself goes no further than the last of it. */
+  handleAhead(timePs: number, eventsMax: number): void {
+    for (let handled = 0; handled < eventsMax && this.#heap.nextPs() <= timePs; handled++) this.step()
+  }
 }

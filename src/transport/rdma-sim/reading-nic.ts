@@ -10,6 +10,7 @@ import type { Lane } from '../transport.ts'
 import type { CompletionQueue } from './completion-queue.ts'
 import { connectQueuePairs } from './connect.ts'
 import { Fabric } from './fabric.ts'
+import { HandlingLead } from './handling-lead.ts'
 import { nicPreset } from './nic-presets.ts'
 import type { QueuePair } from './queue-pair.ts'
 import type { ProtectionDomain, Registration } from './registration.ts'
@@ -47,6 +48,7 @@ export class ReadingNic {
   readonly #o: ReadingNicOptions
   readonly #fabric = new Fabric()
   readonly #originNs: number
+  readonly #lead = new HandlingLead()
   readonly #qp: QueuePair
   readonly #cq: CompletionQueue
   readonly #local: Registration
@@ -107,7 +109,7 @@ export class ReadingNic {
   /** Posts a READ of the image into a free slot. */
   post(slot: number, imageOffset: number, bytes: number): void {
     const nowNs = this.#o.clock.nowNs()
-    this.advance(nowNs)
+    this.#fabric.advanceTo(this.#modelPs(nowNs))
     const part = this.#parts[Math.floor(imageOffset / PART_BYTES)]!
     const request = this.#request
     request.id = slot
@@ -129,9 +131,14 @@ export class ReadingNic {
     this.#touched[0] = touched
   }
 
-  /** Handles what is due by now, at most `eventsMax` events. */
-  advance(nowNs: number, eventsMax?: number): void {
-    this.#fabric.advanceTo(Math.floor(((nowNs - this.#originNs) * 1000) / this.#o.dilation), eventsMax)
+  /** Handles what is due by now, and by the time it takes to handle it, at most `eventsMax` events of each. */
+  advance(nowNs: number, eventsMax: number): void {
+    this.#fabric.advanceTo(this.#modelPs(nowNs), eventsMax)
+    this.#fabric.loop.handleAhead(this.#modelPs(nowNs + this.#lead.ns), eventsMax)
+  }
+
+  #modelPs(hostNs: number): number {
+    return Math.floor(((hostNs - this.#originNs) * 1000) / this.#o.dilation)
   }
 
   /** Slot of the oldest READ that has ended; −1 when there is none. */
@@ -142,6 +149,7 @@ export class ReadingNic {
     this.nicNs = completion.nicNs
     this.hostNs = this.#o.clock.nowNs() - this.#postedNs[completion.id]!
     this.lateNs = this.hostNs - completion.nicNs * this.#o.dilation
+    this.#lead.onDelivered(this.lateNs)
     return completion.id
   }
 
