@@ -104,7 +104,8 @@ describe('openLazyMemory', () => {
     expect(memory.isHere(PAGE, PAGE)).toBe(false)
     await startSource(url)
     expectImage(await read, PAGE)
-    expect(events).toEqual(['source-lost', 'source-back'])
+    // The page comes by shared memory, the news by a message behind it.
+    await expect.poll(() => events, { timeout: 10_000 }).toEqual(['source-lost', 'source-back'])
   })
 
   it('fails with the page and the time when the source stays away', async () => {
