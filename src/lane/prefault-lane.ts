@@ -75,7 +75,8 @@ export class PrefaultLane implements CompletionSink {
     this.#deferred = new Deferred(
       parts.clock,
       this.#pageBytes,
-      Math.max(this.#readPagesMax, DEFERRED_PAGES >> 1),
+      // Two reads: one page that the kernel will not take must not keep the next read from being polled for.
+      Math.max(2 * this.#readPagesMax, DEFERRED_PAGES >> 1),
     )
     this.#count = Object.fromEntries(
       parts.counters.names.map((name) => [name, parts.counters.indexOf(name)]),
@@ -220,7 +221,7 @@ export class PrefaultLane implements CompletionSink {
       return
     }
     if (kind === COMPLETION.ZERO) {
-      this.#settleZeroes(firstPage, pageCount)
+      this.#settleRun(firstPage, pageCount, PAGE.ZERO)
       return
     }
     this.#placeRun(firstPage, pageCount, address)
@@ -256,7 +257,7 @@ export class PrefaultLane implements CompletionSink {
         run = this.#table.find(PAGE.REMOVED, page + 1, firstPage + pageCount) - page
       }
       const placed = placer.place(page, run, address + done * this.#pageBytes)
-      this.#settleRun(page, placed)
+      this.#settleRun(page, placed, PAGE.PRESENT)
       done += placed
       if (placed === run) continue
       if (placer.status === PLACED.GONE) this.isClientGone = true
@@ -271,16 +272,19 @@ export class PrefaultLane implements CompletionSink {
     return false
   }
 
-  /** Says of placed pages that they are here. */
-  #settleRun(firstPage: number, pageCount: number): void {
+  /** Says of pages that they are here, placed or known to be zero; those that a thread waits for are seen to one by one. */
+  #settleRun(firstPage: number, pageCount: number, to: typeof PAGE.PRESENT | typeof PAGE.ZERO): void {
+    const isZero = to === PAGE.ZERO
     for (let done = 0; done < pageCount; done++) {
-      const run = this.#table.moveRun(firstPage + done, pageCount - done, PAGE.PREFAULTING, PAGE.PRESENT)
+      const run = this.#table.moveRun(firstPage + done, pageCount - done, PAGE.PREFAULTING, to)
       if (run > 0) {
-        this.#parts.counters.add(this.#count.prefaulted, run)
+        this.#parts.counters.add(isZero ? this.#count.zero : this.#count.prefaulted, run)
         this.#parts.board.settle(run)
         done += run
       }
-      if (done < pageCount) this.#settlePromoted(firstPage + done)
+      if (done === pageCount) return
+      if (isZero) this.#placePromotedZero(firstPage + done)
+      else this.#settlePromoted(firstPage + done)
     }
   }
 
@@ -294,20 +298,7 @@ export class PrefaultLane implements CompletionSink {
     } else if (table.state(page) === PAGE.PRESENT) this.#parts.counters.add(this.#count.duplicate, 1)
   }
 
-  /** A zero page is not placed: it is enough to know, until somebody touches it. */
-  #settleZeroes(firstPage: number, pageCount: number): void {
-    for (let done = 0; done < pageCount; done++) {
-      const run = this.#table.moveRun(firstPage + done, pageCount - done, PAGE.PREFAULTING, PAGE.ZERO)
-      if (run > 0) {
-        this.#parts.counters.add(this.#count.zero, run)
-        this.#parts.board.settle(run)
-        done += run
-      }
-      if (done < pageCount) this.#placePromotedZero(firstPage + done)
-    }
-  }
-
-  /** A thread waits for it. */
+  /** A zero page is not placed, it is enough to know; but for this one a thread waits. */
   #placePromotedZero(page: number): void {
     const table = this.#table
     if (table.state(page) !== PAGE.PROMOTED) return
@@ -348,7 +339,7 @@ export class PrefaultLane implements CompletionSink {
           this.#giveUp(page, 0) // It is among those kept.
           break
         }
-        this.#settleRun(page, 1)
+        this.#settleRun(page, 1, PAGE.PRESENT)
       }
       this.#deferred.dropLast()
       done++
