@@ -5,7 +5,7 @@
  */
 
 import { type Libc, libc } from '../native/libc.ts'
-import { allowedProcessors, pinThread } from '../native/sched.ts'
+import { pinThread } from '../native/sched.ts'
 import { type Errand, NOT_BEGUN } from './errand.ts'
 import type { Placer } from './fault-source.ts'
 
@@ -15,7 +15,8 @@ const TWIN_PAGES_MIN = 64
 export class TwinPlacer implements Placer {
   status = 0
   readonly #libc: Libc = libc()
-  readonly #processors = allowedProcessors()
+  /** Two, where the helper is to keep to the one that the caller is not on; else nobody is sent anywhere. */
+  readonly #processors: readonly number[]
   /** Where the helper was last sent; −1: nowhere. */
   #helperAt = -1
   readonly #placer: Placer
@@ -23,8 +24,18 @@ export class TwinPlacer implements Placer {
   readonly #userfaultfd: number
   readonly #pageBytes: number
 
-  /** @param placer of the calling thread, for the same client as `userfaultfd` */
-  constructor(placer: Placer, errand: Errand, userfaultfd: number, pageBytes: number) {
+  /**
+   * @param placer of the calling thread, for the same client as `userfaultfd`
+   * @param processors that both threads may be sent to; none: the kernel chooses
+   */
+  constructor(
+    placer: Placer,
+    errand: Errand,
+    userfaultfd: number,
+    pageBytes: number,
+    processors: readonly number[],
+  ) {
+    this.#processors = processors
     this.#placer = placer
     this.#errand = errand
     this.#userfaultfd = userfaultfd

@@ -15,7 +15,7 @@ import { PREFAULT_COUNTERS } from '../lane/stats.ts'
 import { isOn } from '../levels.ts'
 import { PageTable } from '../memory/page-table.ts'
 import { EventFd } from '../native/event-fd.ts'
-import { scheduleThread } from '../native/sched.ts'
+import { allowedProcessors, scheduleThread } from '../native/sched.ts'
 import { schedulingOf } from '../prefault/schedulings.ts'
 import { SequentialPolicy } from '../prefault/sequential.ts'
 import { Counters } from '../ring/counters.ts'
@@ -50,6 +50,7 @@ await runWorker(async (tell) => {
     onPromotedDone: () => demandBell.wake(),
   })
   const errand = plan.errand && new Errand(plan.errand)
+  const processors = 'affinity' in plan && plan.affinity !== 'off' ? allowedProcessors() : []
   const agent = new PrefaultAgent({
     board,
     lane,
@@ -61,7 +62,7 @@ await runWorker(async (tell) => {
       const userfaultfd = board.userfaultfd()
       const placer = new UffdPlacer(new Userfaultfd(userfaultfd), board.regions)
       if (!isOn('batch', without)) return new PageByPage(placer, pageSize)
-      return errand ? new TwinPlacer(placer, errand, userfaultfd, pageSize) : placer
+      return errand ? new TwinPlacer(placer, errand, userfaultfd, pageSize, processors) : placer
     },
     bell,
     demandBell,

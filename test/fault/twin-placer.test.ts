@@ -67,7 +67,7 @@ describe('a run placed from two threads', () => {
         kernel.barrier = barrier
         const errand = errandWithHelper()
         const own = placerOf(kernel, () => comes && help(errand, kernel))
-        const twin = new TwinPlacer(own, errand, USERFAULTFD, PAGE)
+        const twin = new TwinPlacer(own, errand, USERFAULTFD, PAGE, [])
         const placed = twin.place(first, pages, ADDRESS + first * PAGE)
         expect(placed).toBe(Math.max(0, Math.min(pages, barrier - first)))
         expect(twin.status).toBe(placed === pages ? PLACED.ALL : PLACED.AGAIN)
@@ -83,8 +83,8 @@ describe('a run placed from two threads', () => {
       ...placerOf(new Kernel(), () => {}),
       place: (page: number, pages: number) => calls.push([page, pages]) && pages,
     }
-    new TwinPlacer(own, errandWithHelper(), USERFAULTFD, PAGE).place(1, 63, ADDRESS)
-    new TwinPlacer(own, new Errand(Errand.allocate()), USERFAULTFD, PAGE).place(2, 256, ADDRESS)
+    new TwinPlacer(own, errandWithHelper(), USERFAULTFD, PAGE, []).place(1, 63, ADDRESS)
+    new TwinPlacer(own, new Errand(Errand.allocate()), USERFAULTFD, PAGE, []).place(2, 256, ADDRESS)
     expect(calls).toEqual([
       [1, 63],
       [2, 256],
