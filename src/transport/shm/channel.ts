@@ -7,9 +7,9 @@
  * gives no page after its source: poll() looks whether the socket has ended before it delivers, and once it has,
  * throws CHANNEL_CLOSED, whatever is posted. Under load it looks once in LOOK_MS, not in every poll().
  *
- * A file cut short under the source is an ERROR for the pages that are gone. One exception: a page that has
- * already been verified (with its neighbours, 64 KiB) and that is cut off after that kills who reads the mapping
- * (SIGBUS), as it would the source. A sealed memfd, as the synthetic images are, cannot be cut.
+ * A file cut short under the source is an ERROR for the pages that are gone. One exception: a page that the demand
+ * lane has already verified (with its neighbours, 64 KiB) and that is cut off after that kills who reads the mapping
+ * (SIGBUS), as it would the source. Prefault, which verifies thousands, copies out of such a file instead. A sealed memfd, as the synthetic images are, cannot be cut.
  */
 import { CONNECT_TIMEOUT_MS, DEMAND_CREDITS, PREFAULT_CREDITS } from '../../config.ts'
 import { FaultlaneError } from '../../errors.ts'
@@ -19,7 +19,8 @@ import { type Greeted, greet } from '../shared-image/greet.ts'
 import { SourceLine } from '../shared-image/source-line.ts'
 import type { Channel, ChannelOptions, CompletionSink, ImageInfo, Lane, SocketFile } from '../transport.ts'
 import { COMPLETION } from '../transport.ts'
-import { MappedPages } from './mapped-pages.ts'
+import { CopiedPages } from './copied-pages.ts'
+import { cannotShrink, MappedPages, type Pages } from './mapped-pages.ts'
 import { SHM } from './protocol.ts'
 
 /**
@@ -38,7 +39,10 @@ export function openShmChannel(url: string, lane: Lane, options: ChannelOptions 
   const greeted = greet(SHM, url, lane, options.pageSize ?? 4096, options.timeoutMs ?? CONNECT_TIMEOUT_MS)
   const readPagesMax = Math.max(1, Math.floor(READ_BYTES_MAX / greeted.info.pageSize))
   try {
-    const pages = new MappedPages(greeted, `the image of ${url}`)
+    const pages =
+      lane === 'demand' || cannotShrink(greeted.imageFd)
+        ? new MappedPages(greeted, `the image of ${url}`)
+        : new CopiedPages(greeted, readPagesMax)
     return new ShmChannel(url, lane, greeted, readPagesMax, pages)
   } catch (error) {
     libc().close(greeted.socket)
@@ -52,7 +56,7 @@ export class ShmChannel implements Channel {
   readonly readPagesMax: number
   readonly creditsMax: number
   bytesReceived = 0
-  readonly #pages: MappedPages
+  readonly #pages: Pages
   readonly #line: SourceLine
   #lookAtMs = 0
   #broken: FaultlaneError | undefined
@@ -65,7 +69,7 @@ export class ShmChannel implements Channel {
   #count = 0
 
   /** Takes over the socket and the pages. */
-  constructor(url: string, lane: Lane, greeted: Greeted, readPagesMax: number, pages: MappedPages) {
+  constructor(url: string, lane: Lane, greeted: Greeted, readPagesMax: number, pages: Pages) {
     this.lane = lane
     this.info = greeted.info
     this.readPagesMax = readPagesMax
@@ -168,6 +172,7 @@ export class ShmChannel implements Channel {
     if (run === left) {
       this.#head = (slot + 1) % this.creditsMax
       this.#count--
+      pages.endRead()
     } else {
       this.#nextPage[slot] = firstPage + run
       this.#pagesLeft[slot] = left - run

@@ -1,9 +1,10 @@
-import { closeSync, fstatSync, openSync, writeSync } from 'node:fs'
+import { closeSync, fstatSync, ftruncateSync, openSync, writeSync } from 'node:fs'
 import { expect, it } from 'vitest'
 import { FCNTL, MFD, SEAL } from '../../../src/native/abi.ts'
 import { libc } from '../../../src/native/libc.ts'
 import type { Greeted } from '../../../src/transport/shared-image/greet.ts'
-import { MappedPages } from '../../../src/transport/shm/mapped-pages.ts'
+import { CopiedPages } from '../../../src/transport/shm/copied-pages.ts'
+import { cannotShrink, MappedPages } from '../../../src/transport/shm/mapped-pages.ts'
 
 const PAGE = 4096
 const PAGES = 2000
@@ -44,4 +45,26 @@ it('maps nothing ahead of an image that may be cut short', () => {
   expect(pages.mapAhead()).toBe(false)
   pages.close()
   closeSync(fd)
+})
+
+it('copies out of a file that may be cut short: a page that could be read and is gone is told, and kills nobody', () => {
+  const fd = imageFd()
+  expect(cannotShrink(fd)).toBe(false)
+  const info = { imageId: '1', pageSize: PAGE, pageCount: PAGES, dataExtents: null }
+  const pages = new CopiedPages({ info, imageFd: fd } as Greeted, 256)
+  expect([pages.isReadable(500, 200), pages.likeFirst(500, 200), pages.isZero(500)]).toEqual([
+    true,
+    200,
+    false,
+  ])
+  pages.endRead()
+  expect([pages.isReadable(600, 150), pages.likeFirst(600, 150)]).toEqual([true, 100])
+  pages.endRead()
+  ftruncateSync(fd, 650 * PAGE)
+  expect([pages.isReadable(600, 150), pages.isReadable(649, 1), pages.isReadable(650, 1)]).toEqual([
+    false,
+    true,
+    false,
+  ])
+  pages.close()
 })
