@@ -88,7 +88,8 @@ export class PageTable {
   /**
    * tryMove() on one page after the other, until one is not in `from`: how many it has moved. Four pages that lie in one
    * word move with one compare-exchange: a session of prefault is over before the compiler is, so it counts how often
-   * the interpreter goes round.
+   * the interpreter goes round. Bytes and words that overlap are one coherent line to x86-64 and arm64, whatever the language
+   * leaves open of them; a test claims both ways from two threads.
    */
   moveRun(firstPage: number, pagesMax: number, from: number, to: number): number {
     if (allowed[from * STATE_COUNT + to] === 0)

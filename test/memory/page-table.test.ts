@@ -1,3 +1,4 @@
+import { Worker } from 'node:worker_threads'
 import fc from 'fast-check'
 import { expect, it } from 'vitest'
 import { PAGE, PageTable } from '../../src/memory/page-table.ts'
@@ -65,4 +66,51 @@ it('moves a run as it moves its pages one by one, and no page beyond', () => {
     }),
   )
   expect(() => PageTable.allocate(4).moveRun(0, 4, PAGE.PRESENT, PAGE.MISSING)).toThrow('no transition 5 → 1')
+})
+
+it('gives a page to one thread, whether it is asked for alone or in a word of four', {
+  timeout: 30_000,
+}, async () => {
+  const pageCount = 4096 + 3
+  const table = PageTable.allocate(pageCount)
+  const claimed = new Int32Array(new SharedArrayBuffer(pageCount * 4))
+  const control = new Int32Array(new SharedArrayBuffer(8)) // Round, and rounds the other has ended.
+  const url = new URL('../../dist/memory/page-table.js', import.meta.url).href
+  const other = new Worker(
+    `const { buffer, claimed, control, pageCount } = require('node:worker_threads').workerData
+     import(${JSON.stringify(url)}).then(({ PAGE, PageTable }) => {
+       const table = new PageTable(buffer, pageCount)
+       for (let round = 1; ; round++) {
+         Atomics.wait(control, 0, round - 1)
+         if (Atomics.load(control, 0) < 0) return
+         for (let page = pageCount - 1; page >= 0; page--)
+           if (table.tryMove(page, PAGE.MISSING, PAGE.DEMANDED)) Atomics.add(claimed, page, 1)
+         Atomics.store(control, 1, round)
+       }
+     })`,
+    { eval: true, workerData: { buffer: table.buffer, claimed, control, pageCount } },
+  )
+  const ended = new Promise((resolve) => other.once('exit', resolve))
+  let [alone, inRuns] = [0, 0]
+  for (let round = 1; round <= 300; round++) {
+    table.reset(0, pageCount, PAGE.MISSING)
+    claimed.fill(0)
+    Atomics.store(control, 0, round)
+    Atomics.notify(control, 0)
+    for (let page = 0; page < pageCount; ) {
+      const run = table.moveRun(page, 64, PAGE.MISSING, PAGE.PREFAULTING)
+      for (let i = 0; i < run; i++) Atomics.add(claimed, page + i, 1)
+      inRuns += run
+      page += Math.max(1, run)
+    }
+    while (Atomics.load(control, 1) < round) await new Promise((resolve) => setImmediate(resolve))
+    expect(claimed.every((times) => times === 1)).toBe(true)
+    alone += table.count(PAGE.DEMANDED)
+    expect(table.count(PAGE.DEMANDED) + table.count(PAGE.PREFAULTING)).toBe(pageCount)
+  }
+  expect(alone + inRuns).toBe(300 * pageCount)
+  expect(Math.min(alone, inRuns)).toBeGreaterThan(0)
+  Atomics.store(control, 0, -1)
+  Atomics.notify(control, 0)
+  await ended
 })
