@@ -148,8 +148,9 @@ export class ImageReader {
       const start = page % this.#pagesPerView
       const stop = Math.min(this.#pagesPerView, start + endPage - page)
       for (let at = start; at < stop; at++, page++) {
-        if (view[at * words] === 0) return page
+        // Asked first: a hole that is read is filled with memory.
         if (holes !== null && ((holes[page >> 3] as number) & (1 << (page & 7))) !== 0) return page
+        if (view[at * words] === 0) return page
       }
     }
     return endPage

@@ -35,6 +35,8 @@ it('maps the data of a sealed image ahead, to its end, and fills no hole', () =>
   expect(calls).toEqual([true, true, true, false, false]) // 512 pages, 88, and the last.
   expect(fstatSync(fd).blocks).toBe(blocks)
   expect([pages.isZero(99), pages.isZero(100), pages.likeFirst(100, 700)]).toEqual([true, false, 600])
+  expect([pages.likeFirst(699, 700), pages.likeFirst(700, 100)]).toEqual([1, 100])
+  expect(fstatSync(fd).blocks).toBe(blocks) // Nor does looking for where the data ends.
   pages.close()
   closeSync(fd)
 })
