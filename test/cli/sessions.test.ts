@@ -104,7 +104,8 @@ describe.skipIf(!userfaultfdOrSkipLoudly())('sessions', () => {
     ['both lanes', []],
     ['both lanes on one connection', ['--without', 'connection']],
   ])('waits for a killed source, and brings every byte right when it is back: %s', async (_, flags) => {
-    const { source, url } = await bench.serve('--image', writeImage())
+    // Behind a slow link, or all of it is here before the source is killed.
+    const { source, url } = await bench.serve('--image', writeImage(), '--link', '100Mbit/1ms')
     const run = await attach(url, ...flags)
     const toucher = client({ threads: 3 })
     await run.says(/client/)
