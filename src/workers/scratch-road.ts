@@ -19,6 +19,7 @@ import type { Lane } from '../transport/transport.ts'
 
 export const PAGE_BYTES = 4096
 export const PAGES = 64
+const HOLE_PAGES = 4
 /** Turns of a source until it has welcomed us, with room to spare. */
 const TURNS_MAX = 1000
 
@@ -51,7 +52,7 @@ export class ScratchRoad {
       bytes: PAGES * PAGE_BYTES,
       address: this.#image.address,
       fd: -1,
-      extents: null,
+      extents: Uint32Array.of(0, PAGES - HOLE_PAGES), // The last are a hole.
       isOurs: true,
     }
     try {
@@ -88,8 +89,14 @@ export class ScratchRoad {
     this.source.doWork()
   }
 
+  /** The source sees every channel end, and then sleeps with nobody there: what never happened would be new to the compiler. */
   close(): void {
     for (const channel of this.#channels) channel.close()
+    for (let turn = 0; turn < TURNS_MAX && this.source.stats.channels > 0; turn++) {
+      this.source.park(0)
+      this.source.doWork()
+    }
+    this.source.park(1)
     this.source.close()
     this.event.close()
   }

@@ -6,7 +6,10 @@ import type { SourceAgent } from '../transport/source.ts'
 import { runAgent } from './run-agent.ts'
 import { makeWait, type WaitMode } from './wait.ts'
 
-/** @param bell the doorbell's word; `event` is its signal */
+/**
+ * @param bell the doorbell's word; `event` is its signal
+ * @param spinNs how long adaptive spins
+ */
 export function runSource(
   source: SourceAgent,
   bell: Int32Array,
@@ -14,6 +17,7 @@ export function runSource(
   wait: WaitMode,
   isFinished: () => boolean,
   isYielding = true,
+  spinNs?: number,
 ): void {
   const agent = {
     role: 'source',
@@ -22,5 +26,5 @@ export function runSource(
     park: (ms: number) => source.park(ms),
   }
   const doorbell = new Doorbell(bell, 0, { signal: () => event.signal(), sleep: agent.park })
-  runAgent(agent, doorbell, makeWait(wait, monotonicClock, isYielding), isFinished)
+  runAgent(agent, doorbell, makeWait(wait, monotonicClock, isYielding, spinNs), isFinished)
 }

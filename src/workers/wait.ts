@@ -81,9 +81,17 @@ export class AdaptiveWait implements WaitStrategy {
   }
 }
 
-/** @param isYielding false: who spins keeps its processor (level `yield`) */
-export function makeWait(mode: WaitMode, clock: Clock, isYielding = true): WaitStrategy {
+/**
+ * @param isYielding false: who spins keeps its processor (level `yield`)
+ * @param spinNs how long adaptive spins; a rehearsal spins less, to sleep more often
+ */
+export function makeWait(
+  mode: WaitMode,
+  clock: Clock,
+  isYielding = true,
+  spinNs: number = SPIN_NS,
+): WaitStrategy {
   if (mode === 'block') return new BlockWait()
   const giveWay = isYielding ? libc().sched_yield : () => {}
-  return mode === 'spin' ? new SpinWait(giveWay) : new AdaptiveWait(clock, giveWay)
+  return mode === 'spin' ? new SpinWait(giveWay) : new AdaptiveWait(clock, giveWay, spinNs)
 }

@@ -23,17 +23,24 @@ import { check, libc } from '../native/libc.ts'
 import { DescriptorMessages, WOULD_BLOCK } from '../native/unix-socket.ts'
 import { Counters } from '../ring/counters.ts'
 import { LatencyHistogram } from '../ring/histogram.ts'
+import { NO_RECORD } from '../ring/layout.ts'
 import { RingConsumer, RingProducer } from '../ring/spsc-ring.ts'
 import { collectYoungGarbage } from './collect-garbage.ts'
+import { letCompile, withEagerCompiler } from './eager-compiler.ts'
 import { runAgent } from './run-agent.ts'
 import { PAGE_BYTES, PAGES, ScratchRoad } from './scratch-road.ts'
 import { makeWait, type WaitMode } from './wait.ts'
 
-/** Enough for the optimising compiler, and 50 to 80 ms together. */
-const SESSIONS = 8
+/**
+ * Two lives, each with everything opened and closed: to the compiler, what never changes is a constant, and closing changes
+ * what nothing had changed before. What was compiled in the first life goes with its end, what is compiled in the second stays.
+ */
+const SESSIONS_OF_LIVES = [1, 8]
 /** Where memory may lie: clients' addresses have low halves of 31 and of 32 bits, which are different numbers to the compiler. */
 const HINTS = [0x5000_4000_0000, 0x5000_c000_0000]
 const FAULT_ROUNDS = 10
+/** After each session, for what it has made hot. */
+const COMPILE_MS = 5
 /** Turns between two faults: some find nothing to do, as in earnest, and one sleeps. */
 const TURNS_PER_FAULT = 5
 /** A loop that never ends is compiled with all it calls, and what it called stays uncompiled for the next loop. */
@@ -45,6 +52,14 @@ const TURNS_MAX = 4 * PAGES * TURNS_PER_FAULT
 export function warmUpDemand(clock: Clock, wait: WaitMode, isStopped: () => boolean): void {
   libc().close(openUserfaultfd(0).fd) // First: where there is none, nothing else is made.
   rehearseHandshake(10)
+  withEagerCompiler(() => {
+    for (const sessions of SESSIONS_OF_LIVES) if (!isStopped()) live(sessions, clock, wait, isStopped)
+    letCompile(COMPILE_MS)
+  })
+  collectYoungGarbage()
+}
+
+function live(sessions: number, clock: Clock, wait: WaitMode, isStopped: () => boolean): void {
   const road = new ScratchRoad()
   const channel = road.open('demand')
   const bytes = PAGES * PAGE_BYTES
@@ -57,7 +72,7 @@ export function warmUpDemand(clock: Clock, wait: WaitMode, isStopped: () => bool
   const counters = new Counters(DEMAND_COUNTERS, Counters.allocate(DEMAND_COUNTERS.length))
   const stalls = new LatencyHistogram(LatencyHistogram.allocate())
   const promotedWaits = new LatencyHistogram(LatencyHistogram.allocate())
-  for (let i = 0; i < 10; i++) stalls.record(1e9) // Sums leave 31 bits within seconds.
+  for (let i = 1; i <= 10; i++) stalls.record(i * 1e9) // Sums leave 31 bits within seconds, and so may the longest stall.
   const hints = new RingProducer(board.memory.hints)
   const parts = { table, board, hints, counters, stalls, promotedWaits, clock }
   const lane = new DemandLane(channel, parts)
@@ -91,7 +106,7 @@ export function warmUpDemand(clock: Clock, wait: WaitMode, isStopped: () => bool
     agent.park(ms)
   }
   const doorbell = board.demandBell({ signal: () => bell.signal(), sleep })
-  for (let session = 0; session < SESSIONS && !isStopped(); session++) {
+  for (let session = 0; session < sessions && !isStopped(); session++) {
     const address = addresses[session % 2] as number
     const client = listener.connect(address, bytes)
     prefaultBell.announce()
@@ -100,21 +115,23 @@ export function warmUpDemand(clock: Clock, wait: WaitMode, isStopped: () => bool
     const step = (): boolean => {
       if (agent.hasSession && page < PAGES && turns % TURNS_PER_FAULT === 0) lane.onFault(page++)
       road.turnSource()
-      told.release()
+      if (told.peek() !== NO_RECORD) told.release()
       return ++turns % TURNS_PER_RUN === 0
     }
     const otherStep = (): boolean => step() // As in earnest the loop is handed another function.
-    do runAgent(agent, doorbell, makeWait(wait, clock), session % 2 === 0 ? step : otherStep)
-    while (turns < TURNS_MAX && (page < PAGES || agent.hasSession))
+    do {
+      const isOdd = session % 2 === 1
+      runAgent(agent, doorbell, makeWait(wait, clock, true, isOdd ? 0 : undefined), isOdd ? otherStep : step)
+    } while (turns < TURNS_MAX && (page < PAGES || agent.hasSession))
     libc().close(client)
     libc().madvise(address, bytes, MADV.DONTNEED)
+    letCompile(COMPILE_MS)
   }
-  if (!isStopped()) rehearseFaults(lane, board, table, road, told, addresses[(SESSIONS - 1) % 2] as number)
+  if (!isStopped()) rehearseFaults(lane, board, table, road, told, addresses[(sessions - 1) % 2] as number)
   agent.stop()
   bell.close()
   road.close()
   for (const address of addresses) libc().munmap(address, bytes)
-  collectYoungGarbage()
 }
 
 /** Faults as they are read: through a pipe, because a real one would stop this very thread. */
@@ -145,7 +162,8 @@ function rehearseFaults(
       lane.doWork(false, true)
       road.turnSource()
       lane.doWork(true, true)
-      if (round % 2 === 0) told.release() // With nobody to tell, the ring is full before long.
+      // With nobody to tell, the ring is full before long.
+      if (round % 2 === 0 && told.peek() !== NO_RECORD) told.release()
     }
   }
   lane.end()

@@ -5,23 +5,38 @@
 import { PREFAULT_READ_PAGES_MAX } from '../config.ts'
 import { Doorbell } from '../ring/doorbell.ts'
 import { collectYoungGarbage } from './collect-garbage.ts'
+import { letCompile, withEagerCompiler } from './eager-compiler.ts'
 import { PAGES, ScratchRoad } from './scratch-road.ts'
 import { runSource } from './source-loop.ts'
 import type { WaitMode } from './wait.ts'
 
-/** Enough for the optimising compiler, and some 50 ms. */
-const READS = 500
+/**
+ * Lives, each with everything opened and closed: to the compiler, what never changes is a constant, and closing changes
+ * what nothing had changed before. What was compiled in the first life goes with its end, what is compiled in the last stays.
+ */
+const READS_OF_LIVES = [50, 50, 400]
 const GREETINGS = 10
 /** Turns between two reads: some find nothing to do, as in earnest, and one sleeps. */
 const TURNS_PER_READ = 5
 /** As often a quantum of bulk goes out. */
 const TURNS_PER_BULK = 7
+/** Pauses for what has become hot. */
+const RUNS_PER_PAUSE = 16
+const COMPILE_MS = 5
 /** A loop that never ends is compiled with all it calls, and what it called stays uncompiled for the next loop. */
 const TURNS_PER_RUN = 20
 
 /** @param isStopped asked now and then: nobody needs it any more */
 export function warmUpSource(wait: WaitMode, isStopped: () => boolean): void {
   greetSource()
+  withEagerCompiler(() => {
+    for (const reads of READS_OF_LIVES) if (!isStopped()) live(reads, wait, isStopped)
+    letCompile(COMPILE_MS)
+  })
+  collectYoungGarbage()
+}
+
+function live(reads: number, wait: WaitMode, isStopped: () => boolean): void {
   const road = new ScratchRoad()
   const [demand, bulk] = [road.open('demand'), road.open('prefault')]
   const sink = { onCompletion: () => {} }
@@ -42,12 +57,12 @@ export function warmUpSource(wait: WaitMode, isStopped: () => boolean): void {
   }
   const otherStep = (): boolean => step() // As in earnest the loop is handed another function.
   const bell = Doorbell.allocate()
-  while (turns < READS * TURNS_PER_READ && !isStopped()) {
-    runSource(road.source, bell, road.event, wait, step)
-    runSource(road.source, bell, road.event, wait, otherStep)
+  for (let run = 0; turns < reads * TURNS_PER_READ && !isStopped(); run++) {
+    const isOdd = run % 2 === 1
+    runSource(road.source, bell, road.event, wait, isOdd ? otherStep : step, true, isOdd ? 0 : undefined)
+    if (run % RUNS_PER_PAUSE === 0) letCompile(COMPILE_MS)
   }
   road.close()
-  collectYoungGarbage()
 }
 
 /** Connections that come and go: what is seen once leaves no trace with the compiler. */
