@@ -6,7 +6,7 @@ import type { LossPolicy } from '../lane/client-session.ts'
 import { isOn, type LevelName, levelsAt } from '../levels.ts'
 import { SCHEDULING_NAMES, SCHEDULINGS, type SchedulingName } from '../prefault/schedulings.ts'
 import { attachReport, type WaitsUs } from '../report/attach-report.ts'
-import { type Affinity, keepHelpersOff } from '../workers/affinity.ts'
+import { type Affinity, noteHelpers } from '../workers/affinity.ts'
 import { schemeOf } from '../workers/transports.ts'
 import { WAIT_MODES, type WaitMode } from '../workers/wait.ts'
 import { writeJson } from './json-output.ts'
@@ -86,7 +86,7 @@ function promotedText({ count, p99 }: WaitsUs): string {
 }
 
 async function run(flags: Flags): Promise<void> {
-  keepHelpersOff(isOn('affinity', flags.without) ? flags.affinity : 'off')
+  const keepHelpersOff = noteHelpers(isOn('affinity', flags.without) ? flags.affinity : 'off')
   let failed = false
   const written: Promise<boolean>[] = []
   const context = {
@@ -148,6 +148,7 @@ async function run(flags: Flags): Promise<void> {
     onEvent,
     onFailed,
   })
+  keepHelpersOff()
   say(
     `ready ${flags.socket} source ${flags.source} image ${attachment.imageId} ${formatSize(attachment.pageCount * attachment.pageSize)}${sayWithout(flags.without)}`,
   )

@@ -4,7 +4,7 @@ import { isOn, type LevelName, levelsAt } from '../levels.ts'
 import type { LatencySnapshot } from '../ring/latency-snapshot.ts'
 import { nicPresets } from '../transport/rdma-sim/nic-presets.ts'
 import { parseLink } from '../transport/tcp/link-spec.ts'
-import { type Affinity, keepHelpersOff } from '../workers/affinity.ts'
+import { type Affinity, noteHelpers } from '../workers/affinity.ts'
 import { schemeOf } from '../workers/transports.ts'
 import { WAIT_MODES, type WaitMode } from '../workers/wait.ts'
 import { onceStopped, say } from './signals.ts'
@@ -67,7 +67,7 @@ export function addServe(program: Command): void {
         })
       }
       const listen = flags.nic === undefined ? flags.listen : withSetting(flags.listen, 'nic', flags.nic)
-      keepHelpersOff(isOn('affinity', flags.without) ? flags.affinity : 'off')
+      const keepHelpersOff = noteHelpers(isOn('affinity', flags.without) ? flags.affinity : 'off')
       const serving = await serve({
         ...(flags.image === undefined ? {} : { image: flags.image }),
         ...(flags.synthetic === undefined ? {} : { synthetic: flags.synthetic }),
@@ -85,6 +85,7 @@ export function addServe(program: Command): void {
         },
       })
       const through = flags.link === undefined ? '' : ` emulated link ${flags.link}`
+      keepHelpersOff()
       say(
         `ready ${serving.url} image ${serving.imageId} ${formatSize(serving.bytes)}${through}${sayWithout(flags.without)}`,
       )

@@ -5,7 +5,7 @@
  */
 
 import { type Libc, libc } from '../native/libc.ts'
-import { pinThread } from '../native/sched.ts'
+import { keepThread } from '../native/sched.ts'
 import { type Errand, NOT_BEGUN } from './errand.ts'
 import type { Placer } from './fault-source.ts'
 
@@ -66,7 +66,7 @@ export class TwinPlacer implements Placer {
     const here = this.#libc.sched_getcpu()
     if (this.#helperAt >= 0 && this.#helperAt !== here) return
     const there = this.#processors[here === this.#processors[0] ? 1 : 0] as number
-    if (pinThread(there, this.#errand.helper)) this.#helperAt = there
+    if (keepThread([there], this.#errand.helper)) this.#helperAt = there
   }
 
   #own(firstPage: number, pageCount: number, address: number): number {

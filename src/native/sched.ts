@@ -47,11 +47,13 @@ export function otherThreads(): number[] {
   }
 }
 
-/** Keeps one thread, this one by default, on one processor; whether the kernel took it. */
-export function pinThread(cpu: number, thread = 0): boolean {
-  if (cpu < 0 || cpu >= CPU_SET_BYTES * 8) return false
+/** Keeps one thread, this one by default, on these processors; whether the kernel took it. */
+export function keepThread(processors: readonly number[], thread = 0): boolean {
   const set = new NativeBuffer(CPU_SET_BYTES)
-  set.u8[cpu >> 3] = 1 << (cpu & 7)
+  for (const cpu of processors) {
+    if (cpu < 0 || cpu >= CPU_SET_BYTES * 8) return false
+    set.u8[cpu >> 3] = (set.u8[cpu >> 3] as number) | (1 << (cpu & 7))
+  }
   return libc().sched_setaffinity(thread, CPU_SET_BYTES, set.address) === 0
 }
 

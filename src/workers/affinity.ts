@@ -7,20 +7,27 @@
  * With more processors there is an idle one for everybody, and the kernel chooses better than we could.
  */
 import { FaultlaneError } from '../errors.ts'
-import { allowedProcessors, otherThreads, pinThread } from '../native/sched.ts'
+import { allowedProcessors, keepThread, otherThreads } from '../native/sched.ts'
 
 /** auto: the first of two processors, anywhere with any other number of them; or a processor's number. */
 export type Affinity = 'auto' | 'off' | number
 
-/** Pins the calling thread. Throws BAD_ARGUMENT for a processor that it may not run on. */
-export function settleThread(affinity: Affinity): void {
-  if (affinity === 'off') return
+/**
+ * Keeps the calling thread where it belongs. Throws BAD_ARGUMENT for a processor that it may not run on.
+ * @returns lets it run on both of two processors, or keeps it to the first again; undefined where there is nothing to choose
+ */
+export function settleThread(affinity: Affinity): ((isFree: boolean) => void) | undefined {
+  if (affinity === 'off') return undefined
   const allowed = allowedProcessors()
   if (affinity === 'auto') {
-    if (allowed.length === 2) pinThread(allowed[0] as number)
-    return
+    if (allowed.length !== 2 || !keepThread(allowed.slice(0, 1))) return undefined
+    return (isFree) => {
+      // Away from the source at once: left to itself it is moved after ticks.
+      keepThread(isFree ? allowed.slice(1) : allowed.slice(0, 1))
+      if (isFree) keepThread(allowed)
+    }
   }
-  if (allowed.includes(affinity) && pinThread(affinity)) return
+  if (allowed.includes(affinity) && keepThread([affinity])) return undefined
   throw new FaultlaneError({
     code: 'BAD_ARGUMENT',
     what: 'processor of --affinity',
@@ -30,13 +37,16 @@ export function settleThread(affinity: Affinity): void {
 }
 
 /**
- * For a program of ours, at its start, while all other threads are the engine's helpers: where settleThread() will keep the demand
- * road to the first of two processors, they keep to the second. Compiling what the first faults run, they held the road up
- * for a scheduler's tick now and then: p99.9 of 5000 touches 3.7 ms, and 2.2 without (medians of 2 pairs). Threads
- * started later are not touched.
+ * For a program of ours, at its start, while all other threads are the engine's helpers: what to call when it is ready. From then on,
+ * where settleThread() keeps the demand road to the first of two processors, they keep to the second. Compiling what the first faults
+ * run, they held the road up for a scheduler's tick now and then: p99.9 of 5000 touches 3.7 ms, and 2.2 without (medians of 2 pairs).
+ * Before, while rehearsals run, they have both. Threads started later are not touched.
  */
-export function keepHelpersOff(affinity: Affinity): void {
+export function noteHelpers(affinity: Affinity): () => void {
   const allowed = allowedProcessors()
-  if (affinity !== 'auto' || allowed.length !== 2) return
-  for (const thread of otherThreads()) pinThread(allowed[1] as number, thread)
+  if (affinity !== 'auto' || allowed.length !== 2) return () => {}
+  const helpers = otherThreads()
+  return () => {
+    for (const thread of helpers) keepThread(allowed.slice(1), thread)
+  }
 }

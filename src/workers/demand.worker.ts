@@ -20,6 +20,7 @@ import { LatencyHistogram } from '../ring/histogram.ts'
 import { RingConsumer, RingProducer } from '../ring/spsc-ring.ts'
 import { settleThread } from './affinity.ts'
 import type { AttachPlan } from './plans.ts'
+import { Roaming } from './roaming.ts'
 import { runAgent } from './run-agent.ts'
 import { runWorker } from './run-worker.ts'
 import { ifAllowed } from './scratch-road.ts'
@@ -72,9 +73,11 @@ await runWorker(async (tell) => {
   if (sharedPrefault) shared?.deliverTo(lane, sharedPrefault)
   const bell = new EventFd(plan.demandBellFd)
   const doorbell = board.demandBell({ signal: () => bell.signal(), sleep: (ms) => agent.park(ms) })
-  settleThread(plan.affinity)
+  const settle = settleThread(plan.affinity)
   if (isOn('class', without)) scheduleThread(0, DEMAND_SLICE_NS)
-  ifAllowed(() => warmUpDemand(clock, plan.wait, () => doorbell.isStopped()))
+  // Asleep, or beside prefault, the first processor is the right one.
+  const mayRoam = settle !== undefined && plan.wait !== 'block' && plan.prefault === 'off'
+  ifAllowed(() => warmUpDemand({ clock, wait: plan.wait, mayRoam, isStopped: () => doorbell.isStopped() }))
   const agent = new DemandAgent({
     listener: new UnixListener(plan.socketPath),
     table,
@@ -106,7 +109,10 @@ await runWorker(async (tell) => {
   })
   tell({ kind: 'ready' })
   try {
-    runAgent(agent, doorbell, makeWait(plan.wait, clock, isOn('yield', without)), () => agent.isFinished)
+    const wait = makeWait(plan.wait, clock, isOn('yield', without))
+    const faults = counters.indexOf('faults')
+    const roaming = mayRoam ? new Roaming(wait, clock, () => counters.read(faults), settle) : wait
+    runAgent(agent, doorbell, roaming, () => agent.isFinished)
   } finally {
     agent.stop() // Whatever ends it: no socket without anybody behind it, and no client without an end.
     prefaultBell.stop() // Nobody is left to let go of: both threads end at the same time.

@@ -27,6 +27,7 @@ import { NO_RECORD } from '../ring/layout.ts'
 import { RingConsumer, RingProducer } from '../ring/spsc-ring.ts'
 import { collectYoungGarbage } from './collect-garbage.ts'
 import { letCompile, withEagerCompiler } from './eager-compiler.ts'
+import { Roaming } from './roaming.ts'
 import { runAgent } from './run-agent.ts'
 import { PAGE_BYTES, PAGES, ScratchRoad } from './scratch-road.ts'
 import { makeWait, type WaitMode } from './wait.ts'
@@ -48,18 +49,27 @@ const TURNS_PER_RUN = 20
 /** Turns that a session may take, with room to spare: bounded whatever goes wrong. */
 const TURNS_MAX = 4 * PAGES * TURNS_PER_FAULT
 
-/** @param isStopped asked between two sessions: nobody needs it any more */
-export function warmUpDemand(clock: Clock, wait: WaitMode, isStopped: () => boolean): void {
+export interface RehearsalOptions {
+  readonly clock: Clock
+  readonly wait: WaitMode
+  /** The agent will choose its processor while it works. */
+  readonly mayRoam: boolean
+  /** Asked between two sessions: nobody needs it any more. */
+  readonly isStopped: () => boolean
+}
+
+export function warmUpDemand(options: RehearsalOptions): void {
+  const { isStopped } = options
   libc().close(openUserfaultfd(0).fd) // First: where there is none, nothing else is made.
   rehearseHandshake(10)
   withEagerCompiler(() => {
-    for (const sessions of SESSIONS_OF_LIVES) if (!isStopped()) live(sessions, clock, wait, isStopped)
+    for (const sessions of SESSIONS_OF_LIVES) if (!isStopped()) live(sessions, options)
     letCompile(COMPILE_MS)
   })
   collectYoungGarbage()
 }
 
-function live(sessions: number, clock: Clock, wait: WaitMode, isStopped: () => boolean): void {
+function live(sessions: number, { clock, wait, mayRoam, isStopped }: RehearsalOptions): void {
   const road = new ScratchRoad()
   const channel = road.open('demand')
   const bytes = PAGES * PAGE_BYTES
@@ -106,6 +116,19 @@ function live(sessions: number, clock: Clock, wait: WaitMode, isStopped: () => b
     agent.park(ms)
   }
   const doorbell = board.demandBell({ signal: () => bell.signal(), sleep })
+  const faults = counters.indexOf('faults')
+  const makeStrategy = (spinNs?: number) => {
+    const inner = makeWait(wait, clock, true, spinNs)
+    return mayRoam
+      ? new Roaming(
+          inner,
+          clock,
+          () => counters.read(faults),
+          () => {},
+        )
+      : inner
+  }
+  const [patient, impatient] = [makeStrategy(), makeStrategy(0)]
   for (let session = 0; session < sessions && !isStopped(); session++) {
     const address = addresses[session % 2] as number
     const client = listener.connect(address, bytes)
@@ -121,7 +144,7 @@ function live(sessions: number, clock: Clock, wait: WaitMode, isStopped: () => b
     const otherStep = (): boolean => step() // As in earnest the loop is handed another function.
     do {
       const isOdd = session % 2 === 1
-      runAgent(agent, doorbell, makeWait(wait, clock, true, isOdd ? 0 : undefined), isOdd ? otherStep : step)
+      runAgent(agent, doorbell, isOdd ? impatient : patient, isOdd ? otherStep : step)
     } while (turns < TURNS_MAX && (page < PAGES || agent.hasSession))
     libc().close(client)
     libc().madvise(address, bytes, MADV.DONTNEED)

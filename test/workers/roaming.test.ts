@@ -1,0 +1,87 @@
+import { describe, expect, it } from 'vitest'
+import { Roaming } from '../../src/workers/roaming.ts'
+
+/** A machine on which a fault takes so long, kept and free, with a client that pauses in between. */
+class Machine {
+  nowNs = 0
+  faults = 0
+  isFree = false
+  moves = 0
+  asked = 0
+  readonly roaming: Roaming
+
+  constructor(
+    readonly keptNs: number,
+    readonly freeNs: number,
+    public pauseNs = 0,
+  ) {
+    const inner = { shouldPark: () => this.asked++ < 0, onAwake: () => {} }
+    this.roaming = new Roaming(
+      inner,
+      { nowNs: () => this.nowNs },
+      () => this.faults,
+      (isFree) => {
+        this.isFree = isFree
+        this.moves++
+      },
+    )
+  }
+
+  /** Each fault is two turns with work, and some without. */
+  fault(count: number): number {
+    let free = 0
+    for (let i = 0; i < count; i++) {
+      this.faults++
+      this.nowNs += (this.isFree ? this.freeNs : this.keptNs) + this.pauseNs
+      for (const work of [1, 0, 0, 1, 0]) this.roaming.shouldPark(work)
+      if (this.isFree) free++
+    }
+    return free / count
+  }
+}
+
+describe('Roaming', () => {
+  it('tries both and goes where faults are faster', () => {
+    const machine = new Machine(34_000, 24_000)
+    machine.fault(256)
+    expect(machine.moves).toBeGreaterThanOrEqual(3) // Kept, free, kept, free.
+    expect(machine.fault(10_000)).toBe(1)
+  })
+
+  it('stays kept where that is as fast, or nearly: its tail is shorter', () => {
+    for (const freeNs of [119_000, 62_000, 57_000]) {
+      const machine = new Machine(62_000, freeNs)
+      machine.fault(256)
+      expect(machine.fault(10_000)).toBe(0)
+    }
+  })
+
+  it('keeps to the first for a client that faults now and then, and comes back for one that begins to', () => {
+    const machine = new Machine(34_000, 24_000, 1_000_000)
+    expect(machine.fault(1000)).toBe(0)
+    expect(machine.moves).toBe(0)
+    machine.pauseNs = 0
+    machine.fault(400)
+    expect(machine.isFree).toBe(true)
+    machine.pauseNs = 1_000_000
+    machine.fault(100)
+    expect(machine.isFree).toBe(false)
+  })
+
+  it('looks again before long: a machine changes', () => {
+    const machine = new Machine(34_000, 24_000)
+    const slower = { freeNs: 50_000 }
+    machine.fault(300)
+    expect(machine.isFree).toBe(true)
+    Object.assign(machine, slower)
+    machine.fault(21_000)
+    expect(machine.fault(1000)).toBe(0)
+  })
+
+  it('never divides by no faults, and asks the strategy within for every turn', () => {
+    const machine = new Machine(34_000, 24_000)
+    for (let turn = 0; turn < 1000; turn++) machine.roaming.shouldPark(1)
+    expect(machine.isFree).toBe(false)
+    expect(machine.asked).toBe(1000)
+  })
+})
