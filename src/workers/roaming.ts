@@ -58,7 +58,8 @@ export class Roaming implements WaitStrategy {
   }
 
   #look(): void {
-    const [nowNs, faults] = [this.#clock.nowNs(), this.#faults()]
+    const nowNs = this.#clock.nowNs()
+    const faults = this.#faults()
     const ns = (nowNs - this.#beganNs) / (faults - this.#beganFaults)
     if (ns <= BUSY_NS_MAX) this.#judge(ns)
     else this.#restart()

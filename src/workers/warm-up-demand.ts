@@ -36,7 +36,7 @@ import { makeWait, type WaitMode } from './wait.ts'
  * Two lives, each with everything opened and closed: to the compiler, what never changes is a constant, and closing changes
  * what nothing had changed before. What was compiled in the first life goes with its end, what is compiled in the second stays.
  */
-const SESSIONS_OF_LIVES = [1, 8]
+const SESSIONS_OF_LIVES = [2, 8]
 /** Where memory may lie: clients' addresses have low halves of 31 and of 32 bits, which are different numbers to the compiler. */
 const HINTS = [0x5000_4000_0000, 0x5000_c000_0000]
 const FAULT_ROUNDS = 10
@@ -115,7 +115,11 @@ function live(sessions: number, { clock, wait, mayRoam, isStopped }: RehearsalOp
     bell.signal() // Nobody else would end it.
     agent.park(ms)
   }
-  const doorbell = board.demandBell({ signal: () => bell.signal(), sleep })
+  // As in earnest the loop is handed other functions than the last time.
+  const otherSleep = (ms: number) => sleep(ms)
+  const signal = () => bell.signal()
+  const doorbell = board.demandBell({ signal, sleep })
+  const otherDoorbell = board.demandBell({ signal, sleep: otherSleep })
   const faults = counters.indexOf('faults')
   const makeStrategy = (spinNs?: number) => {
     const inner = makeWait(wait, clock, true, spinNs)
@@ -141,10 +145,11 @@ function live(sessions: number, { clock, wait, mayRoam, isStopped }: RehearsalOp
       if (told.peek() !== NO_RECORD) told.release()
       return ++turns % TURNS_PER_RUN === 0
     }
-    const otherStep = (): boolean => step() // As in earnest the loop is handed another function.
+    const otherStep = (): boolean => step()
     do {
       const isOdd = session % 2 === 1
-      runAgent(agent, doorbell, isOdd ? impatient : patient, isOdd ? otherStep : step)
+      if (isOdd) runAgent(agent, otherDoorbell, impatient, otherStep)
+      else runAgent(agent, doorbell, patient, step)
     } while (turns < TURNS_MAX && (page < PAGES || agent.hasSession))
     libc().close(client)
     libc().madvise(address, bytes, MADV.DONTNEED)
