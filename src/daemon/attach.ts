@@ -15,6 +15,7 @@ import { Counters } from '../ring/counters.ts'
 import type { Doorbell } from '../ring/doorbell.ts'
 import { LatencyHistogram } from '../ring/histogram.ts'
 import type { Affinity } from '../workers/affinity.ts'
+import { allocateRehearsals, endWaiting } from '../workers/eager-compiler.ts'
 import type { AttachPlan, WorkerMessage } from '../workers/plans.ts'
 import { type RunningWorker, spawnWorker } from '../workers/spawn.ts'
 import { loadTransport, schemeOf } from '../workers/transports.ts'
@@ -118,6 +119,7 @@ export async function attach(options: AttachOptions): Promise<Attachment> {
     demandBellFd: demandEvent.fd,
     prefaultBellFd: prefaultEvent.fd,
     errand,
+    rehearsals: allocateRehearsals(),
   }
   const onMessage = (message: WorkerMessage) => {
     if (message.kind === 'agent') options.onEvent?.(message.event)
@@ -151,6 +153,7 @@ export async function attach(options: AttachOptions): Promise<Attachment> {
   if (errand) workers.push(spawnWorker('placing', plan, onMessage))
   try {
     await Promise.all(workers.map((worker) => worker.ready))
+    endWaiting(plan.rehearsals)
   } catch (error) {
     await close()
     throw error

@@ -3,7 +3,13 @@ import { cpus, release } from 'node:os'
 import type { StallFigures } from '../report/stall-figures.ts'
 import { formatCount, formatUs, textTable, threeDigits } from '../report/text-table.ts'
 import type { WaitMode } from '../workers/wait.ts'
-import { type FaultBenchOptions, type FaultBenchResult, peerWait, type Series } from './fault-bench.ts'
+import {
+  type FaultBenchOptions,
+  type FaultBenchResult,
+  peerWait,
+  SETTLED_MS,
+  type Series,
+} from './fault-bench.ts'
 
 export interface Measure {
   readonly name: string
@@ -20,7 +26,10 @@ export interface FaultBenchReport {
     readonly median: StallFigures
     readonly rounds: readonly StallFigures[]
   })[]
-  readonly prefault_mb_per_s: Record<'faultlane' | 'raw_tcp' | 'pagebase', number | null> | null
+  readonly prefault_mb_per_s: Record<
+    'faultlane' | 'faultlane_at_once' | 'raw_tcp' | 'pagebase',
+    number | null
+  > | null
   readonly measures: readonly Measure[]
   readonly without_c: string | null
 }
@@ -38,6 +47,7 @@ export function faultBenchReport(
     stalls: result.series.map((series) => ({ ...series, median: medianFigures(series.rounds) })),
     prefault_mb_per_s: rates && {
       faultlane: medianOrNull(rates.faultlane),
+      faultlane_at_once: medianOrNull(rates.faultlane_at_once),
       raw_tcp: medianOrNull(rates.raw_tcp),
       pagebase: medianOrNull(rates.pagebase),
     },
@@ -140,7 +150,8 @@ export function faultBenchText(report: FaultBenchReport): string {
   )
   const rateText = rates
     ? [
-        `prefault alone, MB/s: faultlane ${rates.faultlane}, raw TCP stream ${rates.raw_tcp}, pagebase --prefault ${rates.pagebase ?? '–'}`,
+        `prefault alone, MB/s: faultlane ${rates.faultlane} for a client that comes ${SETTLED_MS / 1000} s after ready ` +
+          `(${rates.faultlane_at_once} at once), raw TCP stream ${rates.raw_tcp}, pagebase --prefault ${rates.pagebase ?? '–'}`,
       ]
     : []
   const note =

@@ -3,6 +3,7 @@
  * how fast prefault alone brings memory here. With a C compiler the reference programs take turns with ours in the same
  * run, so that a disturbance of the machine hits both; ratios are medians of the rounds' ratios.
  */
+import { setTimeout as sleep } from 'node:timers/promises'
 import type { StallFigures } from '../report/stall-figures.ts'
 import type { WaitMode } from '../workers/wait.ts'
 import type { Program } from './child.ts'
@@ -40,7 +41,10 @@ export interface Series {
 
 /** MB/s, one for each round. */
 export interface Rates {
+  /** Of a client that comes SETTLED_MS after `ready`. */
   readonly faultlane: readonly number[]
+  /** Of one that comes at once, in the middle of what is done while nobody is there. */
+  readonly faultlane_at_once: readonly number[]
   readonly raw_tcp: readonly number[]
   readonly pagebase: readonly number[]
 }
@@ -53,6 +57,8 @@ export interface FaultBenchResult {
 }
 
 const SEED = 99
+/** What a destination does for itself while nobody is there takes some 300 ms. */
+export const SETTLED_MS = 1000
 
 export async function runFaultBench(options: FaultBenchOptions): Promise<FaultBenchResult> {
   const built = await Pagebase.build()
@@ -64,7 +70,12 @@ export async function runFaultBench(options: FaultBenchOptions): Promise<FaultBe
     entry.rounds.push(figures)
     series.set(key, entry)
   }
-  const rates = { faultlane: [] as number[], raw_tcp: [] as number[], pagebase: [] as number[] }
+  const rates = {
+    faultlane: [] as number[],
+    faultlane_at_once: [] as number[],
+    raw_tcp: [] as number[],
+    pagebase: [] as number[],
+  }
   try {
     for (let round = 0; round < options.rounds; round++) {
       const told = (what: string) => options.onProgress(`round ${round + 1} of ${options.rounds}: ${what}`)
@@ -88,7 +99,8 @@ export async function runFaultBench(options: FaultBenchOptions): Promise<FaultBe
       if (options.rate) {
         told('prefault alone')
         rates.raw_tcp.push(await rawStreamMbPerS(options.faultlane, options.bytes))
-        rates.faultlane.push(await prefaultRate(options))
+        rates.faultlane.push(await prefaultRate(options, SETTLED_MS))
+        rates.faultlane_at_once.push(await prefaultRate(options, 0))
         if (pagebase) rates.pagebase.push(await pagebasePrefaultRate(options, pagebase))
       }
     }
@@ -165,11 +177,12 @@ async function ourClient(options: FaultBenchOptions, socketPath: string): Promis
 }
 
 /** MB/s from the handshake to the last page, nobody touching anything; then every byte is checked. */
-async function prefaultRate({ faultlane, bytes }: FaultBenchOptions): Promise<number> {
+async function prefaultRate({ faultlane, bytes }: FaultBenchOptions, settleMs: number): Promise<number> {
   const source = await startSource(faultlane, { bytes, wait: 'adaptive' })
   try {
     const destination = await DestinationProcess.start(faultlane, ['--source', source.url])
     try {
+      await sleep(settleMs)
       const ms = await untouched(
         bytes,
         destination.socketPath,

@@ -77,7 +77,15 @@ await runWorker(async (tell) => {
   if (isOn('class', without)) scheduleThread(0, DEMAND_SLICE_NS)
   // Asleep, or beside prefault, the first processor is the right one.
   const mayRoam = settle !== undefined && plan.wait !== 'block' && plan.prefault === 'off'
-  ifAllowed(() => warmUpDemand({ clock, wait: plan.wait, mayRoam, isStopped: () => doorbell.isStopped() }))
+  ifAllowed(() =>
+    warmUpDemand({
+      clock,
+      wait: plan.wait,
+      mayRoam,
+      running: plan.rehearsals,
+      isStopped: () => doorbell.isStopped(),
+    }),
+  )
   const agent = new DemandAgent({
     listener: new UnixListener(plan.socketPath),
     table,

@@ -32,15 +32,40 @@ function settingsOf(v8Version: string): readonly Setting[] {
   return major >= 12 && major <= 14 ? BY_CALLS : []
 }
 
-/** Runs `rehearse` with an eager compiler. Who has chosen such settings on Node's command line keeps them. */
-export function withEagerCompiler(rehearse: () => void): void {
+const RUNNING = 0
+const READY = 1
+
+/** What the rehearsals of a program share: how many run, for the last one to end; and whether somebody still waits for them. */
+export function allocateRehearsals(): Int32Array<SharedArrayBuffer> {
+  return new Int32Array(new SharedArrayBuffer(8))
+}
+
+/** The program is ready: from now on whoever has nothing to do may rehearse. */
+export function endWaiting(rehearsals: Int32Array): void {
+  Atomics.store(rehearsals, READY, 1)
+  Atomics.notify(rehearsals, READY)
+}
+
+/** Sleeps until nobody waits for a rehearsal any more; looks every so many milliseconds whether there is other work. */
+export function awaitReady(rehearsals: Int32Array, hasWork: () => boolean): void {
+  while (!hasWork() && Atomics.wait(rehearsals, READY, 0, 5) === 'timed-out');
+}
+
+/**
+ * Runs `rehearse` with an eager compiler. Who has chosen such settings on Node's command line keeps them.
+ * @param rehearsals of all threads that may rehearse at the same time
+ */
+export function withEagerCompiler(rehearsals: Int32Array, rehearse: () => void): void {
   const given = process.execArgv.join(' ').replaceAll('_', '-')
   const settings = settingsOf(process.versions.v8).filter(({ flag }) => !given.includes(flag))
+  Atomics.add(rehearsals, RUNNING, 1)
   for (const { flag, eager } of settings) setFlagsFromString(`--${flag}=${eager}`)
   try {
     rehearse()
   } finally {
-    for (const { flag, usual } of settings) setFlagsFromString(`--${flag}=${usual}`)
+    if (Atomics.sub(rehearsals, RUNNING, 1) === 1) {
+      for (const { flag, usual } of settings) setFlagsFromString(`--${flag}=${usual}`)
+    }
   }
 }
 

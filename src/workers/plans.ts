@@ -41,10 +41,13 @@ export interface AttachPlan {
   readonly prefaultBellFd: number
   /** What the prefault agent hands to a second thread that places; undefined: there is none. */
   readonly errand: Int32Array<SharedArrayBuffer> | undefined
+  /** What the workers' rehearsals share. */
+  readonly rehearsals: Int32Array<SharedArrayBuffer>
 }
 
 /** One LazyMemory: the same lanes for readers of this process. */
-export interface LazyPlan extends Omit<AttachPlan, 'socketPath' | 'keep' | 'onLoss' | 'affinity'> {
+export interface LazyPlan
+  extends Omit<AttachPlan, 'socketPath' | 'keep' | 'onLoss' | 'affinity' | 'rehearsals'> {
   readonly lazy: LazyDescription
 }
 

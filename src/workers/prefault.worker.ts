@@ -8,7 +8,7 @@ import { PageByPage } from '../fault/page-by-page.ts'
 import { TwinPlacer } from '../fault/twin-placer.ts'
 import { UffdPlacer } from '../fault/uffd-placer.ts'
 import { Userfaultfd } from '../fault/userfaultfd.ts'
-import { Board } from '../lane/board.ts'
+import { Board, PHASE } from '../lane/board.ts'
 import { PrefaultAgent } from '../lane/prefault-agent.ts'
 import { PrefaultLane } from '../lane/prefault-lane.ts'
 import { PREFAULT_COUNTERS } from '../lane/stats.ts'
@@ -20,11 +20,14 @@ import { schedulingOf } from '../prefault/schedulings.ts'
 import { SequentialPolicy } from '../prefault/sequential.ts'
 import { Counters } from '../ring/counters.ts'
 import { RingConsumer } from '../ring/spsc-ring.ts'
+import { awaitReady } from './eager-compiler.ts'
 import type { AttachPlan, LazyPlan } from './plans.ts'
 import { runAgent } from './run-agent.ts'
 import { runWorker } from './run-worker.ts'
-import { loadTransport, openLane } from './transports.ts'
+import { ifAllowed } from './scratch-road.ts'
+import { loadTransport, openLane, schemeOf } from './transports.ts'
 import { makeWait } from './wait.ts'
+import { openPrefault, rehearsePrefault } from './warm-up-prefault.ts'
 
 await runWorker(async (tell) => {
   const plan = workerData as AttachPlan | LazyPlan
@@ -32,12 +35,21 @@ await runWorker(async (tell) => {
   const pageSize = plan.pageBytes
   const without = plan.without
   const transport = await loadTransport(plan.sourceUrl, plan.transportModule)
-  const channel = openLane(transport, plan, 'prefault')
   const board = new Board(plan.board)
+  const rehearsals = 'rehearsals' in plan && schemeOf(plan.sourceUrl) === 'tcp' ? plan.rehearsals : undefined
+  if (rehearsals) ifAllowed(() => openPrefault(clock))
+  const channel = openLane(transport, plan, 'prefault')
   const demandEvent = new EventFd(plan.demandBellFd)
   const demandBell = board.demandBell({ signal: () => demandEvent.signal(), sleep: () => {} })
   const bell = new EventFd(plan.prefaultBellFd)
   const doorbell = board.prefaultBell({ signal: () => bell.signal(), sleep: (ms) => agent.park(ms) })
+  if (isOn('class', without)) scheduleThread(PREFAULT_NICE, PREFAULT_SLICE_NS)
+  tell({ kind: 'ready' })
+  if (rehearsals) {
+    const hasWork = () => doorbell.isStopped() || board.phase() !== PHASE.IDLE
+    awaitReady(rehearsals, hasWork)
+    ifAllowed(() => rehearsePrefault(clock, rehearsals, hasWork))
+  }
   const lane = new PrefaultLane(channel, {
     table: new PageTable(plan.table, plan.pageCount),
     board,
@@ -68,8 +80,6 @@ await runWorker(async (tell) => {
     demandBell,
     clock,
   })
-  if (isOn('class', without)) scheduleThread(PREFAULT_NICE, PREFAULT_SLICE_NS)
-  tell({ kind: 'ready' })
   runAgent(agent, doorbell, makeWait('block', clock), () => false)
   agent.close()
 }, parentPort)

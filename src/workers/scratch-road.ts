@@ -20,6 +20,8 @@ import type { Lane } from '../transport/transport.ts'
 export const PAGE_BYTES = 4096
 export const PAGES = 64
 const HOLE_PAGES = 4
+/** 12.5 MiB: sockets hold 6 to 10. */
+const FLOOD_READS = 100
 /** Turns of a source until it has welcomed us, with room to spare. */
 const TURNS_MAX = 1000
 
@@ -40,19 +42,22 @@ export class ScratchRoad {
   readonly source: TcpSource
   /** Ends the source's sleep. */
   readonly event = new EventFd()
-  readonly #image = new NativeBuffer(PAGES * PAGE_BYTES, PAGE_BYTES)
+  readonly #image: NativeBuffer
+  readonly #pages: number
 
   readonly #channels: TcpChannel[] = []
 
-  constructor() {
+  constructor(pages = PAGES) {
+    this.#pages = pages
+    this.#image = new NativeBuffer(pages * PAGE_BYTES, PAGE_BYTES)
     this.#image.u32.fill(1)
     const image = {
       name: NAME,
       id: IMAGE_ID,
-      bytes: PAGES * PAGE_BYTES,
+      bytes: pages * PAGE_BYTES,
       address: this.#image.address,
       fd: -1,
-      extents: Uint32Array.of(0, PAGES - HOLE_PAGES), // The last are a hole.
+      extents: Uint32Array.of(0, pages - HOLE_PAGES), // The last are a hole.
       isOurs: true,
     }
     try {
@@ -79,10 +84,28 @@ export class ScratchRoad {
       const got = libc().recv(socket, hello.address, WELCOME_BYTES - received, MSG.DONTWAIT)
       if (got > 0) received += got
     }
-    const info = { imageId: IMAGE_ID, pageSize: PAGE_BYTES, pageCount: PAGES, dataExtents: null }
+    const info = { imageId: IMAGE_ID, pageSize: PAGE_BYTES, pageCount: this.#pages, dataExtents: null }
     const channel = new TcpChannel(socket, NAME, lane, info)
     this.#channels.push(channel)
     return channel
+  }
+
+  /** More than the sockets hold is asked for before anything is read: it goes out in parts, and comes in parts. */
+  flood(channel: TcpChannel): void {
+    for (let read = 0; read < FLOOD_READS; read++) channel.tryPostRead(read, 0, channel.readPagesMax)
+    channel.flush()
+    for (let turn = 0; turn < FLOOD_READS; turn++) this.#turnWithPark()
+    const sink = { onCompletion: () => {} }
+    for (let turn = 0; channel.credits < channel.creditsMax && turn < TURNS_MAX; turn++) {
+      channel.poll(sink, 4)
+      channel.armForPark()
+      this.#turnWithPark()
+    }
+  }
+
+  #turnWithPark(): void {
+    this.source.park(0)
+    this.source.doWork()
   }
 
   turnSource(): void {
@@ -93,8 +116,7 @@ export class ScratchRoad {
   close(): void {
     for (const channel of this.#channels) channel.close()
     for (let turn = 0; turn < TURNS_MAX && this.source.stats.channels > 0; turn++) {
-      this.source.park(0)
-      this.source.doWork()
+      this.#turnWithPark()
     }
     this.source.park(1)
     this.source.close()

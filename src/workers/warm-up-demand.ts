@@ -54,6 +54,8 @@ export interface RehearsalOptions {
   readonly wait: WaitMode
   /** The agent will choose its processor while it works. */
   readonly mayRoam: boolean
+  /** Rehearsals in this process. */
+  readonly running: Int32Array
   /** Asked between two sessions: nobody needs it any more. */
   readonly isStopped: () => boolean
 }
@@ -62,7 +64,7 @@ export function warmUpDemand(options: RehearsalOptions): void {
   const { isStopped } = options
   libc().close(openUserfaultfd(0).fd) // First: where there is none, nothing else is made.
   rehearseHandshake(10)
-  withEagerCompiler(() => {
+  withEagerCompiler(options.running, () => {
     for (const sessions of SESSIONS_OF_LIVES) if (!isStopped()) live(sessions, options)
     letCompile(COMPILE_MS)
   })

@@ -5,7 +5,7 @@
 import { PREFAULT_READ_PAGES_MAX } from '../config.ts'
 import { Doorbell } from '../ring/doorbell.ts'
 import { collectYoungGarbage } from './collect-garbage.ts'
-import { letCompile, withEagerCompiler } from './eager-compiler.ts'
+import { allocateRehearsals, letCompile, withEagerCompiler } from './eager-compiler.ts'
 import { PAGES, ScratchRoad } from './scratch-road.ts'
 import { runSource } from './source-loop.ts'
 import type { WaitMode } from './wait.ts'
@@ -23,22 +23,28 @@ const TURNS_PER_BULK = 7
 /** Pauses for what has become hot. */
 const RUNS_PER_PAUSE = 16
 const COMPILE_MS = 5
+/** Enough to leave a trace. */
+const FLOODS = 2
 /** A loop that never ends is compiled with all it calls, and what it called stays uncompiled for the next loop. */
 const TURNS_PER_RUN = 20
 
 /** @param isStopped asked now and then: nobody needs it any more */
 export function warmUpSource(wait: WaitMode, isStopped: () => boolean): void {
   greetSource()
-  withEagerCompiler(() => {
-    for (const reads of READS_OF_LIVES) if (!isStopped()) live(reads, wait, isStopped)
+  withEagerCompiler(allocateRehearsals(), () => {
+    for (const [life, reads] of READS_OF_LIVES.entries()) {
+      if (!isStopped()) live(life, reads, wait, isStopped)
+    }
     letCompile(COMPILE_MS)
   })
   collectYoungGarbage()
 }
 
-function live(reads: number, wait: WaitMode, isStopped: () => boolean): void {
+/** @param life how many there were before */
+function live(life: number, reads: number, wait: WaitMode, isStopped: () => boolean): void {
   const road = new ScratchRoad()
   const [demand, bulk] = [road.open('demand'), road.open('prefault')]
+  if (life === 1) for (let i = 0; i < FLOODS; i++) road.flood(bulk)
   const sink = { onCompletion: () => {} }
   let turns = 0
   const step = (): boolean => {

@@ -105,7 +105,8 @@ export function exchangeHello(
   }
   const hex = (index: number) => word(index).toString(16).padStart(8, '0')
   const imageId = hex(WELCOME.IMAGE_HIGH) + hex(WELCOME.IMAGE_LOW)
-  return { imageId, pageSize: pageBytes, pageCount, dataExtents }
+  // A quotient is no small integer to the engine, whatever its value, and is looked at with every read.
+  return { imageId, pageSize: pageBytes, pageCount: pageCount | 0, dataExtents }
 }
 
 function areExtents(pairs: Uint32Array, pageCount: number): boolean {

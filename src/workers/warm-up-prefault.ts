@@ -1,0 +1,160 @@
+/**
+ * Runs a prefault agent through whole sessions on scratch memory, with a scratch source in the same thread, until the
+ * compiler has seen it. Nothing crosses the real channel. Nobody is to wait for that: it is done once the agent is
+ * ready, and ends when a client comes.
+ */
+import type { Clock } from '../clock.ts'
+import { QUIET_READ_PAGES_MAX } from '../config.ts'
+import { UffdPlacer } from '../fault/uffd-placer.ts'
+import { Userfaultfd } from '../fault/userfaultfd.ts'
+import { openUserfaultfd, registerMissing } from '../fault/userfaultfd-open.ts'
+import { allocateBoard, Board } from '../lane/board.ts'
+import { PrefaultAgent } from '../lane/prefault-agent.ts'
+import { PrefaultLane } from '../lane/prefault-lane.ts'
+import { PREFAULT_COUNTERS } from '../lane/stats.ts'
+import { PAGE, PageTable } from '../memory/page-table.ts'
+import { MADV, MAP, PROT } from '../native/abi.ts'
+import { EventFd } from '../native/event-fd.ts'
+import { check, libc } from '../native/libc.ts'
+import { schedulingOf } from '../prefault/schedulings.ts'
+import { SequentialPolicy } from '../prefault/sequential.ts'
+import { Counters } from '../ring/counters.ts'
+import { NO_RECORD } from '../ring/layout.ts'
+import { RingConsumer, RingProducer } from '../ring/spsc-ring.ts'
+import { collectYoungGarbage } from './collect-garbage.ts'
+import { letCompile, withEagerCompiler } from './eager-compiler.ts'
+import { runAgent } from './run-agent.ts'
+import { PAGE_BYTES, ScratchRoad } from './scratch-road.ts'
+import { makeWait } from './wait.ts'
+
+/** Of the lives once nobody waits for the agent. */
+const SESSIONS_OF_LIVES = [2, 12]
+/** Some 30 reads a session, of the longest that there are. */
+const PAGES = 1024
+const PAGES_AT_FIRST = 64
+/** Where memory may lie: clients' addresses have low halves of 31 and of 32 bits, which are different numbers to the compiler. */
+const HINTS = [0x5100_4000_0000, 0x5100_c000_0000]
+/** After every few sessions, for what they have made hot. */
+const SESSIONS_PER_PAUSE = 2
+const COMPILE_MS = 5
+/** Replies that come in parts: enough to leave a trace. */
+const FLOODS = 2
+/** In every other session a fault is told of every so many turns, as a busy client would. */
+const TURNS_PER_HINT = 3
+/** A loop that never ends is compiled with all it calls, and what it called stays uncompiled for the next loop. */
+const TURNS_PER_RUN = 20
+/** Turns that a session may take, with room to spare: bounded whatever goes wrong. */
+const TURNS_MAX = 40 * PAGES
+
+/**
+ * A short life, before anything real is made: what is made then has the shape that the compiler sees later, and closing,
+ * which changes what it takes for constant, is nothing new.
+ */
+export function openPrefault(clock: Clock): void {
+  libc().close(openUserfaultfd(0).fd) // First: where there is none, nothing else is made.
+  live(PAGES_AT_FIRST, 0, 1, clock, () => false)
+}
+
+/**
+ * Longer ones, for a thread with nothing to do.
+ * @param rehearsals of this program
+ * @param isStopped asked every so many turns: there is something to do
+ */
+export function rehearsePrefault(clock: Clock, rehearsals: Int32Array, isStopped: () => boolean): void {
+  withEagerCompiler(rehearsals, () => {
+    for (const [life, sessions] of SESSIONS_OF_LIVES.entries()) {
+      if (!isStopped()) live(PAGES, life + 1, sessions, clock, isStopped)
+    }
+  })
+  if (!isStopped()) collectYoungGarbage()
+}
+
+/** @param life how many there were before */
+function live(pages: number, life: number, sessions: number, clock: Clock, isStopped: () => boolean): void {
+  const { fd } = openUserfaultfd(0)
+  const road = new ScratchRoad(pages)
+  const bytes = pages * PAGE_BYTES
+  const flags = MAP.PRIVATE | MAP.ANONYMOUS
+  const address = check(
+    libc().mmap(HINTS[life % 2] as number, bytes, PROT.READ | PROT.WRITE, flags, -1, 0),
+    'mmap',
+    'warm-up',
+  )
+  registerMissing(fd, address, bytes)
+  const channel = road.open('prefault')
+  if (life === 1) for (let i = 0; i < FLOODS; i++) road.flood(channel)
+  const board = new Board(allocateBoard())
+  const baseHi = Math.floor(address / 2 ** 32)
+  board.regions.set(PAGE_BYTES, [{ baseHi, baseLo: address % 2 ** 32, firstPage: 0, pageCount: pages }])
+  const table = PageTable.allocate(pages)
+  const bell = new EventFd()
+  const demandBell = board.demandBell({ signal: () => bell.signal(), sleep: () => {} })
+  const sleep = (ms: number) => {
+    bell.signal() // Nobody else would end it.
+    agent.park(ms)
+  }
+  // As in earnest the loop is handed other functions than the last time.
+  const otherSleep = (ms: number) => sleep(ms)
+  const signal = () => bell.signal()
+  const doorbell = board.prefaultBell({ signal, sleep })
+  const otherDoorbell = board.prefaultBell({ signal, sleep: otherSleep })
+  const lane = new PrefaultLane(channel, {
+    table,
+    board,
+    hints: new RingConsumer(board.memory.hints),
+    policy: new SequentialPolicy(),
+    window: schedulingOf('S2', []).window(PAGE_BYTES),
+    counters: new Counters(PREFAULT_COUNTERS, Counters.allocate(PREFAULT_COUNTERS.length)),
+    clock,
+    readPagesMax: QUIET_READ_PAGES_MAX,
+    onPromotedDone: () => demandBell.wake(),
+  })
+  const makePlacer = () => new UffdPlacer(new Userfaultfd(board.userfaultfd()), board.regions)
+  const otherMakePlacer = () => makePlacer()
+  const agent = new PrefaultAgent({
+    board,
+    lane,
+    channel,
+    reopen: () => channel,
+    makePlacer: life % 2 === 0 ? makePlacer : otherMakePlacer,
+    bell,
+    demandBell,
+    clock,
+  })
+  const hints = new RingProducer(board.memory.hints)
+  for (let session = 0; session < sessions && !isStopped(); session++) {
+    libc().madvise(address, bytes, MADV.DONTNEED)
+    table.reset(0, pages, PAGE.MISSING)
+    board.setRemaining(pages)
+    board.start(fd)
+    const isOdd = session % 2 === 1
+    let turns = 0
+    const step = (): boolean => {
+      road.turnSource()
+      if (isOdd && turns % TURNS_PER_HINT === 0) tell(hints, turns % pages)
+      return ++turns % TURNS_PER_RUN === 0
+    }
+    const otherStep = (): boolean => step()
+    const run = () => {
+      if (isOdd) runAgent(agent, otherDoorbell, makeWait('block', clock), otherStep)
+      else runAgent(agent, doorbell, makeWait('block', clock), step)
+    }
+    while (turns < TURNS_MAX && board.remaining() > 0 && !isStopped()) run()
+    board.stop()
+    while (turns < 2 * TURNS_MAX && !board.isReleased()) run()
+    if (session % SESSIONS_PER_PAUSE === 0 && !isStopped()) letCompile(COMPILE_MS)
+  }
+  board.idle()
+  agent.close()
+  road.close()
+  libc().close(fd)
+  bell.close()
+  libc().munmap(address, bytes)
+}
+
+function tell(hints: RingProducer, page: number): void {
+  const at = hints.tryClaim()
+  if (at === NO_RECORD) return
+  hints.words[at] = page
+  hints.commit()
+}
