@@ -71,8 +71,8 @@ export function rehearsePrefault(clock: Clock, rehearsals: Int32Array, isStopped
 
 /** @param life how many there were before */
 function live(pages: number, life: number, sessions: number, clock: Clock, isStopped: () => boolean): void {
-  const { fd } = openUserfaultfd(0)
   const road = new ScratchRoad(pages)
+  const { fd } = openUserfaultfd(0)
   const bytes = pages * PAGE_BYTES
   const flags = MAP.PRIVATE | MAP.ANONYMOUS
   const address = check(

@@ -9,12 +9,14 @@ class Machine {
   moves = 0
   asked = 0
   readonly roaming: Roaming
+  readonly keptNs: number
+  freeNs: number
+  pauseNs: number
 
-  constructor(
-    readonly keptNs: number,
-    readonly freeNs: number,
-    public pauseNs = 0,
-  ) {
+  constructor(keptNs: number, freeNs: number, pauseNs = 0) {
+    this.keptNs = keptNs
+    this.freeNs = freeNs
+    this.pauseNs = pauseNs
     const inner = { shouldPark: () => this.asked++ < 0, onAwake: () => {} }
     this.roaming = new Roaming(
       inner,
@@ -70,10 +72,9 @@ describe('Roaming', () => {
 
   it('looks again before long: a machine changes', () => {
     const machine = new Machine(34_000, 24_000)
-    const slower = { freeNs: 50_000 }
     machine.fault(300)
     expect(machine.isFree).toBe(true)
-    Object.assign(machine, slower)
+    machine.freeNs = 50_000
     machine.fault(21_000)
     expect(machine.fault(1000)).toBe(0)
   })
