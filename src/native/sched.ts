@@ -1,5 +1,5 @@
 /** Scheduling of the calling thread. What the kernel refuses is left as it is. */
-import { readdirSync } from 'node:fs'
+import { closeSync, openSync, readdirSync, readSync } from 'node:fs'
 import { getPriority } from 'node:os'
 import { PR_SET_TIMERSLACK, SCHED, SCHED_ATTR_BYTES, SYS } from './abi.ts'
 import { NativeBuffer } from './buffer.ts'
@@ -60,4 +60,28 @@ export function keepThread(processors: readonly number[], thread = 0): boolean {
 /** This thread's sleeps end when their time is over, and not up to 50 µs later to be ended together with others. */
 export function sleepExactly(): void {
   libc().prctl(PR_SET_TIMERSLACK, 1)
+}
+
+/**
+ * How long the calling thread has run, and how long it could have, nanoseconds; undefined where the kernel does not say
+ * (CONFIG_SCHED_INFO). A look takes some microseconds; only this thread may look.
+ */
+export function openThreadTimes():
+  | { read(): { ranNs: number; waitedNs: number }; close(): void }
+  | undefined {
+  let fd: number
+  try {
+    fd = openSync('/proc/thread-self/schedstat', 'r')
+  } catch {
+    return undefined
+  }
+  const text = Buffer.alloc(64)
+  const read = () => {
+    const length = readSync(fd, text, 0, text.length, 0)
+    const [ranNs = 0, waitedNs = 0] = text.toString('latin1', 0, length).split(' ').map(Number)
+    return { ranNs, waitedNs }
+  }
+  if (read().ranNs > 0) return { read, close: () => closeSync(fd) }
+  closeSync(fd)
+  return undefined
 }

@@ -3,7 +3,7 @@
  * other: left to itself the kernel puts each thread it wakes on the processor that has just gone idle, which is the
  * toucher's, and every hop of a fault then pays for waking a processor from its sleep. Source and demand agent on
  * one processor took a stall's median from 97 to 71 µs asleep and from 119 to 62 µs adaptive (2 × AMD EPYC, loopback).
- * Prefault is left to the kernel: kept to the toucher's processor it starved beside two busy vCPUs.
+ * Prefault keeps to the other while it does not starve there (standing-aside.ts).
  * With more processors there is an idle one for everybody, and the kernel chooses better than we could.
  */
 import { FaultlaneError } from '../errors.ts'
@@ -34,6 +34,16 @@ export function settleThread(affinity: Affinity): ((isFree: boolean) => void) | 
     got: String(affinity),
     expected: `one of ${allowed.join(', ')}, auto or off`,
   })
+}
+
+/**
+ * For a thread that is not of the demand road: lets it run on both of two processors, or keeps it to the one that the road
+ * does not keep to; undefined where the road keeps to none.
+ */
+export function keepAside(affinity: Affinity): ((isFree: boolean) => void) | undefined {
+  const allowed = allowedProcessors()
+  if (affinity !== 'auto' || allowed.length !== 2) return undefined
+  return (isFree) => keepThread(isFree ? allowed : allowed.slice(1))
 }
 
 /**

@@ -15,16 +15,18 @@ import { PREFAULT_COUNTERS } from '../lane/stats.ts'
 import { isOn } from '../levels.ts'
 import { PageTable } from '../memory/page-table.ts'
 import { EventFd } from '../native/event-fd.ts'
-import { allowedProcessors, scheduleThread } from '../native/sched.ts'
+import { allowedProcessors, openThreadTimes, scheduleThread } from '../native/sched.ts'
 import { schedulingOf } from '../prefault/schedulings.ts'
 import { SequentialPolicy } from '../prefault/sequential.ts'
 import { Counters } from '../ring/counters.ts'
 import { RingConsumer } from '../ring/spsc-ring.ts'
+import { keepAside } from './affinity.ts'
 import { awaitReady } from './eager-compiler.ts'
 import type { AttachPlan, LazyPlan } from './plans.ts'
 import { runAgent } from './run-agent.ts'
 import { runWorker } from './run-worker.ts'
 import { ifAllowed } from './scratch-road.ts'
+import { StandingAside } from './standing-aside.ts'
 import { loadTransport, openLane, schemeOf } from './transports.ts'
 import { makeWait } from './wait.ts'
 import { openPrefault, rehearsePrefault } from './warm-up-prefault.ts'
@@ -37,7 +39,14 @@ await runWorker(async (tell) => {
   const transport = await loadTransport(plan.sourceUrl, plan.transportModule)
   const board = new Board(plan.board)
   const rehearsals = 'rehearsals' in plan && schemeOf(plan.sourceUrl) === 'tcp' ? plan.rehearsals : undefined
-  if (rehearsals) ifAllowed(() => openPrefault(clock))
+  const aside = rehearsals && 'affinity' in plan ? keepAside(plan.affinity) : undefined
+  const times = aside && openThreadTimes()
+  const makeStrategy = (isRehearsal: boolean) => {
+    const wait = makeWait('block', clock)
+    if (!aside || !times) return wait
+    return new StandingAside(wait, clock, times.read, isRehearsal ? () => {} : aside)
+  }
+  if (rehearsals) ifAllowed(() => openPrefault(clock, makeStrategy(true)))
   const channel = openLane(transport, plan, 'prefault')
   const demandEvent = new EventFd(plan.demandBellFd)
   const demandBell = board.demandBell({ signal: () => demandEvent.signal(), sleep: () => {} })
@@ -48,7 +57,7 @@ await runWorker(async (tell) => {
   if (rehearsals) {
     const hasWork = () => doorbell.isStopped() || board.phase() !== PHASE.IDLE
     awaitReady(rehearsals, hasWork)
-    ifAllowed(() => rehearsePrefault(clock, rehearsals, hasWork))
+    ifAllowed(() => rehearsePrefault(clock, makeStrategy(true), rehearsals, hasWork))
   }
   const lane = new PrefaultLane(channel, {
     table: new PageTable(plan.table, plan.pageCount),
@@ -80,6 +89,7 @@ await runWorker(async (tell) => {
     demandBell,
     clock,
   })
-  runAgent(agent, doorbell, makeWait('block', clock), () => false)
+  runAgent(agent, doorbell, makeStrategy(false), () => false)
   agent.close()
+  times?.close()
 }, parentPort)

@@ -25,7 +25,7 @@ import { collectYoungGarbage } from './collect-garbage.ts'
 import { letCompile, withEagerCompiler } from './eager-compiler.ts'
 import { runAgent } from './run-agent.ts'
 import { PAGE_BYTES, ScratchRoad } from './scratch-road.ts'
-import { makeWait } from './wait.ts'
+import type { WaitStrategy } from './wait.ts'
 
 /** Of the lives once nobody waits for the agent. */
 const SESSIONS_OF_LIVES = [2, 12]
@@ -50,9 +50,9 @@ const TURNS_MAX = 40 * PAGES
  * A short life, before anything real is made: what is made then has the shape that the compiler sees later, and closing,
  * which changes what it takes for constant, is nothing new.
  */
-export function openPrefault(clock: Clock): void {
+export function openPrefault(clock: Clock, wait: WaitStrategy): void {
   libc().close(openUserfaultfd(0).fd) // First: where there is none, nothing else is made.
-  live(PAGES_AT_FIRST, 0, 1, clock, () => false)
+  live({ pages: PAGES_AT_FIRST, life: 0, sessions: 1, clock, wait, isStopped: () => false })
 }
 
 /**
@@ -60,17 +60,31 @@ export function openPrefault(clock: Clock): void {
  * @param rehearsals of this program
  * @param isStopped asked every so many turns: there is something to do
  */
-export function rehearsePrefault(clock: Clock, rehearsals: Int32Array, isStopped: () => boolean): void {
+export function rehearsePrefault(
+  clock: Clock,
+  wait: WaitStrategy,
+  rehearsals: Int32Array,
+  isStopped: () => boolean,
+): void {
   withEagerCompiler(rehearsals, () => {
     for (const [life, sessions] of SESSIONS_OF_LIVES.entries()) {
-      if (!isStopped()) live(PAGES, life + 1, sessions, clock, isStopped)
+      if (!isStopped()) live({ pages: PAGES, life: life + 1, sessions, clock, wait, isStopped })
     }
   })
   if (!isStopped()) collectYoungGarbage()
 }
 
-/** @param life how many there were before */
-function live(pages: number, life: number, sessions: number, clock: Clock, isStopped: () => boolean): void {
+interface Life {
+  readonly pages: number
+  /** How many there were before. */
+  readonly life: number
+  readonly sessions: number
+  readonly clock: Clock
+  readonly wait: WaitStrategy
+  readonly isStopped: () => boolean
+}
+
+function live({ pages, life, sessions, clock, wait, isStopped }: Life): void {
   const road = new ScratchRoad(pages)
   const { fd } = openUserfaultfd(0)
   const bytes = pages * PAGE_BYTES
@@ -136,8 +150,8 @@ function live(pages: number, life: number, sessions: number, clock: Clock, isSto
     }
     const otherStep = (): boolean => step()
     const run = () => {
-      if (isOdd) runAgent(agent, otherDoorbell, makeWait('block', clock), otherStep)
-      else runAgent(agent, doorbell, makeWait('block', clock), step)
+      if (isOdd) runAgent(agent, otherDoorbell, wait, otherStep)
+      else runAgent(agent, doorbell, wait, step)
     }
     while (turns < TURNS_MAX && board.remaining() > 0 && !isStopped()) run()
     board.stop()
