@@ -26,7 +26,7 @@ export const LEVELS = {
   },
   affinity: {
     at: ['attach', 'serve'],
-    on: 'with two processors, source and demand agent on the first',
+    on: 'with two processors, source and demand agent on the first, prefault on the second',
     off: 'left to the kernel',
   },
   yield: {

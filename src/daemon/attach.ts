@@ -31,7 +31,7 @@ export interface AttachOptions {
   readonly prefault?: 'off' | 'sequential'
   /** How the demand agent waits between turns. Default: adaptive. */
   readonly wait?: WaitMode
-  /** The processor that the demand agent’s thread keeps to. Default: auto. */
+  /** The processor that the demand agent’s thread keeps to; auto: with two of them the first, or both where that is faster. Default: auto. */
   readonly affinity?: Affinity
   /** When the source is gone: touchers wait for it, or the client is killed (SIGKILL). Default: wait. */
   readonly onLoss?: LossPolicy

@@ -2,7 +2,8 @@
  * While a rehearsal runs, the engine compiles after a few calls what it otherwise compiles after thousands: a rehearsal has
  * milliseconds. Measured without (Node 20, 2 × Xeon): 20 to 26 functions of the demand road compiled during the first 5000 faults,
  * on a processor that the road needed; with it 1 to 5. The settings are heuristics of the engine for the whole process, and
- * go back to what they were by default. Of an engine whose settings are not known here nothing is changed.
+ * go back to what they were by default when the last rehearsal ends that shares `rehearsals`; one of another attachment in the same process may go
+ * on without. Of an engine whose settings are not known here nothing is changed.
  */
 import { setFlagsFromString } from 'node:v8'
 

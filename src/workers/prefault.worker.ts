@@ -46,7 +46,7 @@ await runWorker(async (tell) => {
     if (!aside || !times) return wait
     return new StandingAside(wait, clock, times.read, isRehearsal ? () => {} : aside)
   }
-  if (rehearsals) ifAllowed(() => openPrefault(clock, makeStrategy(true)))
+  const mayRehearse = rehearsals !== undefined && ifAllowed(() => openPrefault(clock, makeStrategy(true)))
   const channel = openLane(transport, plan, 'prefault')
   const demandEvent = new EventFd(plan.demandBellFd)
   const demandBell = board.demandBell({ signal: () => demandEvent.signal(), sleep: () => {} })
@@ -54,7 +54,8 @@ await runWorker(async (tell) => {
   const doorbell = board.prefaultBell({ signal: () => bell.signal(), sleep: (ms) => agent.park(ms) })
   if (isOn('class', without)) scheduleThread(PREFAULT_NICE, PREFAULT_SLICE_NS)
   tell({ kind: 'ready' })
-  if (rehearsals) {
+  if (mayRehearse) {
+    aside?.(false)
     const hasWork = () => doorbell.isStopped() || board.phase() !== PHASE.IDLE
     awaitReady(rehearsals, hasWork)
     ifAllowed(() => rehearsePrefault(clock, makeStrategy(true), rehearsals, hasWork))

@@ -22,15 +22,19 @@ export const PAGES = 64
 const HOLE_PAGES = 4
 /** 12.5 MiB: sockets hold 6 to 10. */
 const FLOOD_READS = 100
+/** Turns without work after which a source can send no more. */
+const IDLE_TURNS = 3
 /** Turns of a source until it has welcomed us, with room to spare. */
 const TURNS_MAX = 1000
 
-/** Runs a warm-up as far as this machine lets it (no loopback in a namespace of its own, say): nobody has to have one. */
-export function ifAllowed(warmUp: () => void): void {
+/** Runs a warm-up as far as this machine lets it (no loopback in a namespace of its own, say), and tells whether it did: nobody has to have one. */
+export function ifAllowed(warmUp: () => void): boolean {
   try {
     warmUp()
+    return true
   } catch (error) {
     if (!(error instanceof FaultlaneError)) throw error
+    return false
   }
 }
 
@@ -91,21 +95,24 @@ export class ScratchRoad {
   }
 
   /** More than the sockets hold is asked for before anything is read: it goes out in parts, and comes in parts. */
-  flood(channel: TcpChannel): void {
+  flood(channel: TcpChannel, isStopped: () => boolean): void {
     for (let read = 0; read < FLOOD_READS; read++) channel.tryPostRead(read, 0, channel.readPagesMax)
     channel.flush()
-    for (let turn = 0; turn < FLOOD_READS; turn++) this.#turnWithPark()
+    let idle = 0
+    for (let turn = 0; turn < TURNS_MAX && idle < IDLE_TURNS && !isStopped(); turn++) {
+      idle = this.#turnWithPark() > 0 ? 0 : idle + 1
+    }
     const sink = { onCompletion: () => {} }
-    for (let turn = 0; channel.credits < channel.creditsMax && turn < TURNS_MAX; turn++) {
+    for (let turn = 0; channel.credits < channel.creditsMax && turn < TURNS_MAX && !isStopped(); turn++) {
       channel.poll(sink, 4)
       channel.armForPark()
       this.#turnWithPark()
     }
   }
 
-  #turnWithPark(): void {
+  #turnWithPark(): number {
     this.source.park(0)
-    this.source.doWork()
+    return this.source.doWork()
   }
 
   turnSource(): void {

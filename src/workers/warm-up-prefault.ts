@@ -51,7 +51,6 @@ const TURNS_MAX = 40 * PAGES
  * which changes what it takes for constant, is nothing new.
  */
 export function openPrefault(clock: Clock, wait: WaitStrategy): void {
-  libc().close(openUserfaultfd(0).fd) // First: where there is none, nothing else is made.
   live({ pages: PAGES_AT_FIRST, life: 0, sessions: 1, clock, wait, isStopped: () => false })
 }
 
@@ -66,6 +65,7 @@ export function rehearsePrefault(
   rehearsals: Int32Array,
   isStopped: () => boolean,
 ): void {
+  if (isStopped()) return
   withEagerCompiler(rehearsals, () => {
     for (const [life, sessions] of SESSIONS_OF_LIVES.entries()) {
       if (!isStopped()) live({ pages: PAGES, life: life + 1, sessions, clock, wait, isStopped })
@@ -84,9 +84,25 @@ interface Life {
   readonly isStopped: () => boolean
 }
 
-function live({ pages, life, sessions, clock, wait, isStopped }: Life): void {
-  const road = new ScratchRoad(pages)
-  const { fd } = openUserfaultfd(0)
+function live(life: Life): void {
+  const { fd } = openUserfaultfd(0) // First: where there is none, nothing else is made.
+  try {
+    const road = new ScratchRoad(life.pages)
+    try {
+      rehearse(life, road, fd)
+    } finally {
+      road.close()
+    }
+  } finally {
+    libc().close(fd)
+  }
+}
+
+function rehearse(
+  { pages, life, sessions, clock, wait, isStopped }: Life,
+  road: ScratchRoad,
+  fd: number,
+): void {
   const bytes = pages * PAGE_BYTES
   const flags = MAP.PRIVATE | MAP.ANONYMOUS
   const address = check(
@@ -96,7 +112,7 @@ function live({ pages, life, sessions, clock, wait, isStopped }: Life): void {
   )
   registerMissing(fd, address, bytes)
   const channel = road.open('prefault')
-  if (life === 1) for (let i = 0; i < FLOODS; i++) road.flood(channel)
+  if (life === 1) for (let i = 0; i < FLOODS; i++) road.flood(channel, isStopped)
   const board = new Board(allocateBoard())
   const baseHi = Math.floor(address / 2 ** 32)
   board.regions.set(PAGE_BYTES, [{ baseHi, baseLo: address % 2 ** 32, firstPage: 0, pageCount: pages }])
@@ -160,8 +176,6 @@ function live({ pages, life, sessions, clock, wait, isStopped }: Life): void {
   }
   board.idle()
   agent.close()
-  road.close()
-  libc().close(fd)
   bell.close()
   libc().munmap(address, bytes)
 }

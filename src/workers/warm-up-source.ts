@@ -44,7 +44,7 @@ export function warmUpSource(wait: WaitMode, isStopped: () => boolean): void {
 function live(life: number, reads: number, wait: WaitMode, isStopped: () => boolean): void {
   const road = new ScratchRoad()
   const [demand, bulk] = [road.open('demand'), road.open('prefault')]
-  if (life === 1) for (let i = 0; i < FLOODS; i++) road.flood(bulk)
+  if (life === 1) for (let i = 0; i < FLOODS; i++) road.flood(bulk, isStopped)
   const sink = { onCompletion: () => {} }
   let turns = 0
   const step = (): boolean => {
