@@ -80,6 +80,8 @@ export interface Attachment {
 /**
  * Starts a fault handler and resolves once clients may connect. Throws CONNECT_FAILED, PROTOCOL, VERSION_MISMATCH,
  * GEOMETRY_MISMATCH, ADDRESS_IN_USE, BAD_ARGUMENT, NATIVE_UNAVAILABLE.
+ *
+ * Until then, and for some 300 ms after it or until a client comes, the engine compiles eagerly in all threads of the process.
  */
 export async function attach(options: AttachOptions): Promise<Attachment> {
   const sourceUrl = await resolveUrl(options.source)

@@ -82,7 +82,7 @@ await runWorker(async (tell) => {
       clock,
       wait: plan.wait,
       mayRoam,
-      running: plan.rehearsals,
+      rehearsals: plan.rehearsals,
       isStopped: () => doorbell.isStopped(),
     }),
   )

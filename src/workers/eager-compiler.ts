@@ -4,6 +4,9 @@
  * on a processor that the road needed; with it 1 to 5. The settings are heuristics of the engine for the whole process, and
  * go back to what they were by default when the last rehearsal ends that shares `rehearsals`; one of another attachment in the same process may go
  * on without. Of an engine whose settings are not known here nothing is changed.
+ *
+ * A rehearsal has lives, each with everything opened and closed. To the compiler, what never changes is a constant, and closing changes
+ * what nothing had changed before: what was compiled in the first life goes with its end, what is compiled in the last stays.
  */
 import { setFlagsFromString } from 'node:v8'
 
@@ -70,9 +73,10 @@ export function withEagerCompiler(rehearsals: Int32Array, rehearse: () => void):
   }
 }
 
+const COMPILE_MS = 5
 const never = new Int32Array(new SharedArrayBuffer(4))
 
 /** Sleeps while the engine's helpers compile what a rehearsal has made hot: code comes into use between two calls, not after the last. */
-export function letCompile(ms: number): void {
-  Atomics.wait(never, 0, 0, ms)
+export function letCompile(): void {
+  Atomics.wait(never, 0, 0, COMPILE_MS)
 }

@@ -29,7 +29,7 @@ import { ifAllowed } from './scratch-road.ts'
 import { StandingAside } from './standing-aside.ts'
 import { loadTransport, openLane, schemeOf } from './transports.ts'
 import { makeWait } from './wait.ts'
-import { openPrefault, rehearsePrefault } from './warm-up-prefault.ts'
+import { warmUpPrefault, warmUpPrefaultBriefly } from './warm-up-prefault.ts'
 
 await runWorker(async (tell) => {
   const plan = workerData as AttachPlan | LazyPlan
@@ -39,14 +39,16 @@ await runWorker(async (tell) => {
   const transport = await loadTransport(plan.sourceUrl, plan.transportModule)
   const board = new Board(plan.board)
   const rehearsals = 'rehearsals' in plan && schemeOf(plan.sourceUrl) === 'tcp' ? plan.rehearsals : undefined
-  const aside = rehearsals && 'affinity' in plan ? keepAside(plan.affinity) : undefined
-  const times = aside && openThreadTimes()
+  const times = rehearsals && openThreadTimes()
+  // Only where starving there would be seen.
+  const aside = times && 'affinity' in plan ? keepAside(plan.affinity) : undefined
   const makeStrategy = (isRehearsal: boolean) => {
     const wait = makeWait('block', clock)
     if (!aside || !times) return wait
     return new StandingAside(wait, clock, times.read, isRehearsal ? () => {} : aside)
   }
-  const mayRehearse = rehearsals !== undefined && ifAllowed(() => openPrefault(clock, makeStrategy(true)))
+  const mayRehearse =
+    rehearsals !== undefined && ifAllowed(() => warmUpPrefaultBriefly(clock, makeStrategy(true)))
   const channel = openLane(transport, plan, 'prefault')
   const demandEvent = new EventFd(plan.demandBellFd)
   const demandBell = board.demandBell({ signal: () => demandEvent.signal(), sleep: () => {} })
@@ -58,7 +60,7 @@ await runWorker(async (tell) => {
     aside?.(false)
     const hasWork = () => doorbell.isStopped() || board.phase() !== PHASE.IDLE
     awaitReady(rehearsals, hasWork)
-    ifAllowed(() => rehearsePrefault(clock, makeStrategy(true), rehearsals, hasWork))
+    ifAllowed(() => warmUpPrefault(clock, makeStrategy(true), rehearsals, hasWork))
   }
   const lane = new PrefaultLane(channel, {
     table: new PageTable(plan.table, plan.pageCount),

@@ -20,6 +20,8 @@ import type { Lane } from '../transport/transport.ts'
 export const PAGE_BYTES = 4096
 export const PAGES = 64
 const HOLE_PAGES = 4
+/** Of a rehearsed loop. One that never ends is compiled with all it calls, and what it called stays uncompiled for the next loop. */
+export const TURNS_PER_RUN = 20
 /** 12.5 MiB: sockets hold 6 to 10. */
 const FLOOD_READS = 100
 /** Turns without work after which a source can send no more. */

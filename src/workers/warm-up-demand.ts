@@ -29,49 +29,42 @@ import { collectYoungGarbage } from './collect-garbage.ts'
 import { letCompile, withEagerCompiler } from './eager-compiler.ts'
 import { Roaming } from './roaming.ts'
 import { runAgent } from './run-agent.ts'
-import { PAGE_BYTES, PAGES, ScratchRoad } from './scratch-road.ts'
+import { PAGE_BYTES, PAGES, ScratchRoad, TURNS_PER_RUN } from './scratch-road.ts'
 import { makeWait, type WaitMode } from './wait.ts'
 
-/**
- * Two lives, each with everything opened and closed: to the compiler, what never changes is a constant, and closing changes
- * what nothing had changed before. What was compiled in the first life goes with its end, what is compiled in the second stays.
- */
+/** Of each life (eager-compiler.ts). */
 const SESSIONS_OF_LIVES = [2, 8]
 /** Where memory may lie: clients' addresses have low halves of 31 and of 32 bits, which are different numbers to the compiler. */
 const HINTS = [0x5000_4000_0000, 0x5000_c000_0000]
 const FAULT_ROUNDS = 10
-/** After each session, for what it has made hot. */
-const COMPILE_MS = 5
 /** Turns between two faults: some find nothing to do, as in earnest, and one sleeps. */
 const TURNS_PER_FAULT = 5
-/** A loop that never ends is compiled with all it calls, and what it called stays uncompiled for the next loop. */
-const TURNS_PER_RUN = 20
 /** Turns that a session may take, with room to spare: bounded whatever goes wrong. */
 const TURNS_MAX = 4 * PAGES * TURNS_PER_FAULT
 
-export interface RehearsalOptions {
+export interface WarmUpOptions {
   readonly clock: Clock
   readonly wait: WaitMode
   /** The agent will choose its processor while it works. */
   readonly mayRoam: boolean
-  /** Rehearsals in this process. */
-  readonly running: Int32Array
+  /** Of this program. */
+  readonly rehearsals: Int32Array
   /** Asked between two sessions: nobody needs it any more. */
   readonly isStopped: () => boolean
 }
 
-export function warmUpDemand(options: RehearsalOptions): void {
+export function warmUpDemand(options: WarmUpOptions): void {
   const { isStopped } = options
   libc().close(openUserfaultfd(0).fd) // First: where there is none, nothing else is made.
   rehearseHandshake(10)
-  withEagerCompiler(options.running, () => {
+  withEagerCompiler(options.rehearsals, () => {
     for (const sessions of SESSIONS_OF_LIVES) if (!isStopped()) live(sessions, options)
-    letCompile(COMPILE_MS)
+    letCompile()
   })
   collectYoungGarbage()
 }
 
-function live(sessions: number, { clock, wait, mayRoam, isStopped }: RehearsalOptions): void {
+function live(sessions: number, { clock, wait, mayRoam, isStopped }: WarmUpOptions): void {
   const road = new ScratchRoad()
   const channel = road.open('demand')
   const bytes = PAGES * PAGE_BYTES
@@ -155,7 +148,7 @@ function live(sessions: number, { clock, wait, mayRoam, isStopped }: RehearsalOp
     } while (turns < TURNS_MAX && (page < PAGES || agent.hasSession))
     libc().close(client)
     libc().madvise(address, bytes, MADV.DONTNEED)
-    letCompile(COMPILE_MS)
+    letCompile()
   }
   if (!isStopped()) rehearseFaults(lane, board, table, road, told, addresses[(sessions - 1) % 2] as number)
   agent.stop()

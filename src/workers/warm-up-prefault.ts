@@ -24,10 +24,10 @@ import { RingConsumer, RingProducer } from '../ring/spsc-ring.ts'
 import { collectYoungGarbage } from './collect-garbage.ts'
 import { letCompile, withEagerCompiler } from './eager-compiler.ts'
 import { runAgent } from './run-agent.ts'
-import { PAGE_BYTES, ScratchRoad } from './scratch-road.ts'
+import { PAGE_BYTES, ScratchRoad, TURNS_PER_RUN } from './scratch-road.ts'
 import type { WaitStrategy } from './wait.ts'
 
-/** Of the lives once nobody waits for the agent. */
+/** Of the lives (eager-compiler.ts) once nobody waits for the agent. */
 const SESSIONS_OF_LIVES = [2, 12]
 /** Some 30 reads a session, of the longest that there are. */
 const PAGES = 1024
@@ -36,13 +36,10 @@ const PAGES_AT_FIRST = 64
 const HINTS = [0x5100_4000_0000, 0x5100_c000_0000]
 /** After every few sessions, for what they have made hot. */
 const SESSIONS_PER_PAUSE = 2
-const COMPILE_MS = 5
 /** Replies that come in parts: enough to leave a trace. */
 const FLOODS = 2
 /** In every other session a fault is told of every so many turns, as a busy client would. */
 const TURNS_PER_HINT = 3
-/** A loop that never ends is compiled with all it calls, and what it called stays uncompiled for the next loop. */
-const TURNS_PER_RUN = 20
 /** Turns that a session may take, with room to spare: bounded whatever goes wrong. */
 const TURNS_MAX = 40 * PAGES
 
@@ -50,7 +47,7 @@ const TURNS_MAX = 40 * PAGES
  * A short life, before anything real is made: what is made then has the shape that the compiler sees later, and closing,
  * which changes what it takes for constant, is nothing new.
  */
-export function openPrefault(clock: Clock, wait: WaitStrategy): void {
+export function warmUpPrefaultBriefly(clock: Clock, wait: WaitStrategy): void {
   live({ pages: PAGES_AT_FIRST, life: 0, sessions: 1, clock, wait, isStopped: () => false })
 }
 
@@ -59,7 +56,7 @@ export function openPrefault(clock: Clock, wait: WaitStrategy): void {
  * @param rehearsals of this program
  * @param isStopped asked every so many turns: there is something to do
  */
-export function rehearsePrefault(
+export function warmUpPrefault(
   clock: Clock,
   wait: WaitStrategy,
   rehearsals: Int32Array,
@@ -172,7 +169,7 @@ function rehearse(
     while (turns < TURNS_MAX && board.remaining() > 0 && !isStopped()) run()
     board.stop()
     while (turns < 2 * TURNS_MAX && !board.isReleased()) run()
-    if (session % SESSIONS_PER_PAUSE === 0 && !isStopped()) letCompile(COMPILE_MS)
+    if (session % SESSIONS_PER_PAUSE === 0 && !isStopped()) letCompile()
   }
   board.idle()
   agent.close()

@@ -6,14 +6,11 @@ import { PREFAULT_READ_PAGES_MAX } from '../config.ts'
 import { Doorbell } from '../ring/doorbell.ts'
 import { collectYoungGarbage } from './collect-garbage.ts'
 import { allocateRehearsals, letCompile, withEagerCompiler } from './eager-compiler.ts'
-import { PAGES, ScratchRoad } from './scratch-road.ts'
+import { PAGES, ScratchRoad, TURNS_PER_RUN } from './scratch-road.ts'
 import { runSource } from './source-loop.ts'
 import type { WaitMode } from './wait.ts'
 
-/**
- * Lives, each with everything opened and closed: to the compiler, what never changes is a constant, and closing changes
- * what nothing had changed before. What was compiled in the first life goes with its end, what is compiled in the last stays.
- */
+/** Of each life (eager-compiler.ts). */
 const READS_OF_LIVES = [50, 50, 400]
 const GREETINGS = 10
 /** Turns between two reads: some find nothing to do, as in earnest, and one sleeps. */
@@ -22,11 +19,8 @@ const TURNS_PER_READ = 5
 const TURNS_PER_BULK = 7
 /** Pauses for what has become hot. */
 const RUNS_PER_PAUSE = 16
-const COMPILE_MS = 5
 /** Enough to leave a trace. */
 const FLOODS = 2
-/** A loop that never ends is compiled with all it calls, and what it called stays uncompiled for the next loop. */
-const TURNS_PER_RUN = 20
 
 /** @param isStopped asked now and then: nobody needs it any more */
 export function warmUpSource(wait: WaitMode, isStopped: () => boolean): void {
@@ -35,7 +29,7 @@ export function warmUpSource(wait: WaitMode, isStopped: () => boolean): void {
     for (const [life, reads] of READS_OF_LIVES.entries()) {
       if (!isStopped()) live(life, reads, wait, isStopped)
     }
-    letCompile(COMPILE_MS)
+    letCompile()
   })
   collectYoungGarbage()
 }
@@ -66,7 +60,7 @@ function live(life: number, reads: number, wait: WaitMode, isStopped: () => bool
   for (let run = 0; turns < reads * TURNS_PER_READ && !isStopped(); run++) {
     const isOdd = run % 2 === 1
     runSource(road.source, bell, road.event, wait, isOdd ? otherStep : step, true, isOdd ? 0 : undefined)
-    if (run % RUNS_PER_PAUSE === 0) letCompile(COMPILE_MS)
+    if (run % RUNS_PER_PAUSE === 0) letCompile()
   }
   road.close()
 }

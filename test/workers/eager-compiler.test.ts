@@ -1,0 +1,45 @@
+import { spawnSync } from 'node:child_process'
+import { pathToFileURL } from 'node:url'
+import { describe, expect, it } from 'vitest'
+import {
+  allocateRehearsals,
+  awaitReady,
+  endWaiting,
+  withEagerCompiler,
+} from '../../src/workers/eager-compiler.ts'
+
+describe('withEagerCompiler', () => {
+  it('uses no setting that this engine does not know: it would say so on standard error', () => {
+    const module = pathToFileURL('dist/workers/eager-compiler.js')
+    const code = `import { allocateRehearsals, withEagerCompiler } from '${module}'
+      withEagerCompiler(allocateRehearsals(), () => console.log('rehearsed'))`
+    const { stdout, stderr } = spawnSync(process.execPath, ['--input-type=module', '-e', code], {
+      encoding: 'utf8',
+    })
+    expect(stderr).toBe('')
+    expect(stdout).toBe('rehearsed\n')
+  })
+
+  it('counts the rehearsals that run, whatever ends them', () => {
+    const rehearsals = allocateRehearsals()
+    const fails = () =>
+      withEagerCompiler(rehearsals, () => {
+        withEagerCompiler(rehearsals, () => expect(rehearsals[0]).toBe(2))
+        expect(rehearsals[0]).toBe(1)
+        throw new RangeError('no such road')
+      })
+    expect(fails).toThrow('no such road')
+    expect(rehearsals[0]).toBe(0)
+  })
+})
+
+describe('awaitReady', () => {
+  it('ends when the program is ready, and when there is work', () => {
+    const rehearsals = allocateRehearsals()
+    let looks = 0
+    awaitReady(rehearsals, () => ++looks === 3)
+    expect(looks).toBe(3)
+    endWaiting(rehearsals)
+    awaitReady(rehearsals, () => false)
+  })
+})
