@@ -6,34 +6,50 @@
  * on without. Of an engine whose settings are not known here nothing is changed.
  *
  * A rehearsal has lives, each with everything opened and closed. To the compiler, what never changes is a constant, and closing changes
- * what nothing had changed before: what was compiled in the first life goes with its end, what is compiled in the last stays.
+ * what nothing had changed before: what is compiled in the first life goes with its end, what is compiled in the last stays. So
+ * nothing is, in the first: it is a short one, with a little of everything that happens, and the engine told to remember from the first
+ * call on what it sees. What it has seen is what it compiles for.
  */
 import { setFlagsFromString } from 'node:v8'
 
 interface Setting {
   readonly flag: string
-  readonly usual: number
-  readonly eager: number
+  readonly usual: string
+  readonly eager: string
 }
+
+const setting = (flag: string, usual: number, eager: number): Setting => ({
+  flag,
+  usual: `--${flag}=${usual}`,
+  eager: `--${flag}=${eager}`,
+})
 
 /** `node --v8-options` of Node 20.20: bytes of bytecode run, and how many times that. */
 const BY_BUDGET: readonly Setting[] = [
-  { flag: 'interrupt-budget', usual: 67_584, eager: 5000 },
-  { flag: 'ticks-before-optimization', usual: 3, eager: 1 },
-  { flag: 'bytecode-size-allowance-per-tick', usual: 150, eager: 100_000 },
+  setting('interrupt-budget', 67_584, 5000),
+  setting('ticks-before-optimization', 3, 1),
+  setting('bytecode-size-allowance-per-tick', 150, 100_000),
 ]
 
 /** Of Node 22.23, 24.21 and 26.10: calls. */
 const BY_CALLS: readonly Setting[] = [
-  { flag: 'invocation-count-for-maglev', usual: 400, eager: 40 },
-  { flag: 'invocation-count-for-turbofan', usual: 3000, eager: 100 },
-  { flag: 'minimum-invocations-after-ic-update', usual: 500, eager: 40 },
+  setting('invocation-count-for-maglev', 400, 40),
+  setting('invocation-count-for-turbofan', 3000, 100),
+  setting('minimum-invocations-after-ic-update', 500, 40),
 ]
 
-function settingsOf(v8Version: string): readonly Setting[] {
-  const major = Number.parseInt(v8Version, 10)
-  if (major === 11) return BY_BUDGET
-  return major >= 12 && major <= 14 ? BY_CALLS : []
+/** Of all of them: what a function sees is remembered from its first call on, not after some. */
+const FEEDBACK: readonly Setting[] = [
+  {
+    flag: 'lazy-feedback-allocation',
+    usual: '--lazy-feedback-allocation',
+    eager: '--no-lazy-feedback-allocation',
+  },
+]
+
+function thresholdsOf(v8Major: number): readonly Setting[] {
+  if (v8Major === 11) return BY_BUDGET
+  return v8Major >= 12 && v8Major <= 14 ? BY_CALLS : []
 }
 
 const RUNNING = 0
@@ -56,24 +72,42 @@ export function awaitReady(rehearsals: Int32Array, hasWork: () => boolean): void
 }
 
 /**
- * Runs `rehearse` with an eager compiler. Who has chosen such settings on Node's command line keeps them.
+ * Runs the first life of a rehearsal.
  * @param rehearsals of all threads that may rehearse at the same time
  */
-export function withEagerCompiler(rehearsals: Int32Array, rehearse: () => void): void {
+export function withFeedback(rehearsals: Int32Array, live: () => void): void {
+  withSettings(rehearsals, () => FEEDBACK, live)
+}
+
+/**
+ * Runs the last life of a rehearsal. Who has chosen such settings on Node's command line keeps them.
+ * @param rehearsals of all threads that may rehearse at the same time
+ */
+export function withEagerCompiler(rehearsals: Int32Array, live: () => void): void {
+  withSettings(rehearsals, thresholdsOf, live)
+}
+
+function withSettings(
+  rehearsals: Int32Array,
+  settingsOf: (v8Major: number) => readonly Setting[],
+  live: () => void,
+): void {
   const given = process.execArgv.join(' ').replaceAll('_', '-')
-  const settings = settingsOf(process.versions.v8).filter(({ flag }) => !given.includes(flag))
+  const major = Number.parseInt(process.versions.v8, 10)
+  const thresholds = thresholdsOf(major)
+  const known = thresholds.length === 0 ? [] : [...FEEDBACK, ...thresholds]
+  const ours = known.filter(({ flag }) => !given.includes(flag))
+  const wanted = settingsOf(major)
   Atomics.add(rehearsals, RUNNING, 1)
-  for (const { flag, eager } of settings) setFlagsFromString(`--${flag}=${eager}`)
+  for (const each of ours) if (wanted.includes(each)) setFlagsFromString(each.eager)
   try {
-    rehearse()
+    live()
   } finally {
-    if (Atomics.sub(rehearsals, RUNNING, 1) === 1) {
-      for (const { flag, usual } of settings) setFlagsFromString(`--${flag}=${usual}`)
-    }
+    if (Atomics.sub(rehearsals, RUNNING, 1) === 1) for (const { usual } of ours) setFlagsFromString(usual)
   }
 }
 
-const COMPILE_MS = 5
+const COMPILE_MS = 2
 const never = new Int32Array(new SharedArrayBuffer(4))
 
 /** Sleeps while the engine's helpers compile what a rehearsal has made hot: code comes into use between two calls, not after the last. */

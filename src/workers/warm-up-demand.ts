@@ -26,21 +26,27 @@ import { LatencyHistogram } from '../ring/histogram.ts'
 import { NO_RECORD } from '../ring/layout.ts'
 import { RingConsumer, RingProducer } from '../ring/spsc-ring.ts'
 import { collectYoungGarbage } from './collect-garbage.ts'
-import { letCompile, withEagerCompiler } from './eager-compiler.ts'
+import { letCompile, withEagerCompiler, withFeedback } from './eager-compiler.ts'
 import { Roaming } from './roaming.ts'
 import { runAgent } from './run-agent.ts'
-import { PAGE_BYTES, PAGES, ScratchRoad, TURNS_PER_RUN } from './scratch-road.ts'
+import { PAGE_BYTES, ScratchRoad, TURNS_PER_RUN } from './scratch-road.ts'
 import { makeWait, type WaitMode } from './wait.ts'
 
-/** Of each life (eager-compiler.ts). */
-const SESSIONS_OF_LIVES = [2, 8]
+/** How much of everything happens in a life (eager-compiler.ts). */
+interface Life {
+  readonly pages: number
+  readonly sessions: number
+  readonly faultRounds: number
+}
+
+const FIRST: Life = { pages: 16, sessions: 2, faultRounds: 2 }
+const LAST: Life = { pages: 64, sessions: 8, faultRounds: 10 }
 /** Where memory may lie: clients' addresses have low halves of 31 and of 32 bits, which are different numbers to the compiler. */
 const HINTS = [0x5000_4000_0000, 0x5000_c000_0000]
-const FAULT_ROUNDS = 10
 /** Turns between two faults: some find nothing to do, as in earnest, and one sleeps. */
 const TURNS_PER_FAULT = 5
 /** Turns that a session may take, with room to spare: bounded whatever goes wrong. */
-const TURNS_MAX = 4 * PAGES * TURNS_PER_FAULT
+const TURNS_MAX = 4 * LAST.pages * TURNS_PER_FAULT
 
 export interface WarmUpOptions {
   readonly clock: Clock
@@ -54,26 +60,28 @@ export interface WarmUpOptions {
 }
 
 export function warmUpDemand(options: WarmUpOptions): void {
-  const { isStopped } = options
   libc().close(openUserfaultfd(0).fd) // First: where there is none, nothing else is made.
-  rehearseHandshake(10)
+  rehearseHandshake(2)
+  withFeedback(options.rehearsals, () => live(FIRST, options))
   withEagerCompiler(options.rehearsals, () => {
-    for (const sessions of SESSIONS_OF_LIVES) if (!isStopped()) live(sessions, options)
+    live(LAST, options)
     letCompile()
   })
   collectYoungGarbage()
 }
 
-function live(sessions: number, { clock, wait, mayRoam, isStopped }: WarmUpOptions): void {
-  const road = new ScratchRoad()
+function live(life: Life, { clock, wait, mayRoam, isStopped }: WarmUpOptions): void {
+  if (isStopped()) return
+  const { pages, sessions } = life
+  const road = new ScratchRoad(pages)
   const channel = road.open('demand')
-  const bytes = PAGES * PAGE_BYTES
+  const bytes = pages * PAGE_BYTES
   const flags = MAP.PRIVATE | MAP.ANONYMOUS
   const addresses = HINTS.map((hint) =>
     check(libc().mmap(hint, bytes, PROT.READ | PROT.WRITE, flags, -1, 0), 'mmap', 'warm-up'),
   )
   const board = new Board(allocateBoard())
-  const table = PageTable.allocate(PAGES)
+  const table = PageTable.allocate(pages)
   const counters = new Counters(DEMAND_COUNTERS, Counters.allocate(DEMAND_COUNTERS.length))
   const stalls = new LatencyHistogram(LatencyHistogram.allocate())
   const promotedWaits = new LatencyHistogram(LatencyHistogram.allocate())
@@ -93,7 +101,7 @@ function live(sessions: number, { clock, wait, mayRoam, isStopped }: WarmUpOptio
     hasPrefaultAgent: false,
     reopen: () => channel,
     channel,
-    dataExtents: Uint32Array.of(0, PAGES),
+    dataExtents: Uint32Array.of(0, pages),
     bell,
     prefaultBell,
     clock,
@@ -130,27 +138,34 @@ function live(sessions: number, { clock, wait, mayRoam, isStopped }: WarmUpOptio
   const [patient, impatient] = [makeStrategy(), makeStrategy(0)]
   for (let session = 0; session < sessions && !isStopped(); session++) {
     const address = addresses[session % 2] as number
-    const client = listener.connect(address, bytes)
+    const isOdd = session % 2 === 1
+    const pagesOfClient = isOdd ? pages >> 1 : pages // Then it hangs up.
+    let client = listener.connect(address, bytes)
     prefaultBell.announce()
     let turns = 0
     let page = 0
+    const hangUp = () => {
+      if (client >= 0) libc().close(client)
+      client = -1
+    }
     const step = (): boolean => {
-      if (agent.hasSession && page < PAGES && turns % TURNS_PER_FAULT === 0) lane.onFault(page++)
+      if (agent.hasSession && page < pagesOfClient && turns % TURNS_PER_FAULT === 0) lane.onFault(page++)
+      if (isOdd && page === pagesOfClient && lane.pending === 0) hangUp()
       road.turnSource()
       if (told.peek() !== NO_RECORD) told.release()
       return ++turns % TURNS_PER_RUN === 0
     }
     const otherStep = (): boolean => step()
     do {
-      const isOdd = session % 2 === 1
       if (isOdd) runAgent(agent, otherDoorbell, impatient, otherStep)
       else runAgent(agent, doorbell, patient, step)
-    } while (turns < TURNS_MAX && (page < PAGES || agent.hasSession))
-    libc().close(client)
+    } while (turns < TURNS_MAX && (page < pagesOfClient || agent.hasSession))
+    hangUp()
     libc().madvise(address, bytes, MADV.DONTNEED)
-    letCompile()
+    if (life === LAST) letCompile()
   }
-  if (!isStopped()) rehearseFaults(lane, board, table, road, told, addresses[(sessions - 1) % 2] as number)
+  if (!isStopped())
+    rehearseFaults(life, lane, board, table, road, hints, told, addresses[(sessions - 1) % 2] as number)
   agent.stop()
   bell.close()
   road.close()
@@ -159,10 +174,12 @@ function live(sessions: number, { clock, wait, mayRoam, isStopped }: WarmUpOptio
 
 /** Faults as they are read: through a pipe, because a real one would stop this very thread. */
 function rehearseFaults(
+  { pages, faultRounds }: Life,
   lane: DemandLane,
   board: Board,
   table: PageTable,
   road: ScratchRoad,
+  hints: RingProducer,
   told: RingConsumer,
   address: number,
 ): void {
@@ -170,23 +187,25 @@ function rehearseFaults(
   check(libc().pipe2(pipe.address, OPEN.NONBLOCK | OPEN.CLOEXEC), 'pipe2', 'warm-up')
   const [end, entry] = [pipe.i32[0] as number, pipe.i32[1] as number]
   const { fd } = openUserfaultfd(0)
-  const bytes = PAGES * PAGE_BYTES
+  const bytes = pages * PAGE_BYTES
   registerMissing(fd, address, bytes)
   const faults = new UffdFaults(new Userfaultfd(end), board.regions, board.readingWord, board.placingWord)
   lane.begin(faults, new UffdPlacer(new Userfaultfd(fd), board.regions))
   const event = new NativeBuffer(UFFD.MSG_BYTES)
   event.u8[0] = UFFD.EVENT_PAGEFAULT
-  for (let round = 0; round < FAULT_ROUNDS; round++) {
-    table.reset(0, PAGES, PAGE.MISSING)
+  for (let round = 0; round < faultRounds; round++) {
+    table.reset(0, pages, PAGE.MISSING)
     libc().madvise(address, bytes, MADV.DONTNEED)
-    for (let page = 0; page < PAGES; page++) {
+    const isTold = round % 2 === 0
+    if (isTold) while (told.peek() !== NO_RECORD) told.release()
+    else while (hints.tryClaim() !== NO_RECORD) hints.commit() // With nobody to tell, the ring is full before long.
+    for (let page = 0; page < pages; page++) {
       event.setU64(16, address + page * PAGE_BYTES)
       libc().write(entry, event.address, UFFD.MSG_BYTES)
       lane.doWork(false, true)
       road.turnSource()
       lane.doWork(true, true)
-      // With nobody to tell, the ring is full before long.
-      if (round % 2 === 0 && told.peek() !== NO_RECORD) told.release()
+      if (isTold && told.peek() !== NO_RECORD) told.release()
     }
   }
   lane.end()

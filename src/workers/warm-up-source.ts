@@ -5,13 +5,14 @@
 import { PREFAULT_READ_PAGES_MAX } from '../config.ts'
 import { Doorbell } from '../ring/doorbell.ts'
 import { collectYoungGarbage } from './collect-garbage.ts'
-import { allocateRehearsals, letCompile, withEagerCompiler } from './eager-compiler.ts'
+import { allocateRehearsals, letCompile, withEagerCompiler, withFeedback } from './eager-compiler.ts'
 import { PAGES, ScratchRoad, TURNS_PER_RUN } from './scratch-road.ts'
 import { runSource } from './source-loop.ts'
 import type { WaitMode } from './wait.ts'
 
-/** Of each life (eager-compiler.ts). */
-const READS_OF_LIVES = [50, 50, 400]
+/** Of the lives (eager-compiler.ts): the first, which is not compiled, and those that are. */
+const READS_OF_FIRST = 50
+const READS_OF_LIVES = [50, 400]
 const GREETINGS = 10
 /** Turns between two reads: some find nothing to do, as in earnest, and one sleeps. */
 const TURNS_PER_READ = 5
@@ -25,9 +26,11 @@ const FLOODS = 2
 /** @param isStopped asked now and then: nobody needs it any more */
 export function warmUpSource(wait: WaitMode, isStopped: () => boolean): void {
   greetSource()
-  withEagerCompiler(allocateRehearsals(), () => {
-    for (const [life, reads] of READS_OF_LIVES.entries()) {
-      if (!isStopped()) live(life, reads, wait, isStopped)
+  const rehearsals = allocateRehearsals()
+  withFeedback(rehearsals, () => live(0, READS_OF_FIRST, wait, isStopped))
+  withEagerCompiler(rehearsals, () => {
+    for (const [before, reads] of READS_OF_LIVES.entries()) {
+      if (!isStopped()) live(before + 1, reads, wait, isStopped)
     }
     letCompile()
   })

@@ -6,25 +6,27 @@ import {
   awaitReady,
   endWaiting,
   withEagerCompiler,
+  withFeedback,
 } from '../../src/workers/eager-compiler.ts'
 
 describe('withEagerCompiler', () => {
   it('uses no setting that this engine does not know: it would say so on standard error', () => {
     const module = pathToFileURL('dist/workers/eager-compiler.js')
-    const code = `import { allocateRehearsals, withEagerCompiler } from '${module}'
-      withEagerCompiler(allocateRehearsals(), () => console.log('rehearsed'))`
+    const code = `import { allocateRehearsals, withEagerCompiler, withFeedback } from '${module}'
+      withFeedback(allocateRehearsals(), () => console.log('first'))
+      withEagerCompiler(allocateRehearsals(), () => console.log('last'))`
     const { stdout, stderr } = spawnSync(process.execPath, ['--input-type=module', '-e', code], {
       encoding: 'utf8',
     })
     expect(stderr).toBe('')
-    expect(stdout).toBe('rehearsed\n')
+    expect(stdout).toBe('first\nlast\n')
   })
 
   it('counts the rehearsals that run, whatever ends them', () => {
     const rehearsals = allocateRehearsals()
     const fails = () =>
       withEagerCompiler(rehearsals, () => {
-        withEagerCompiler(rehearsals, () => expect(rehearsals[0]).toBe(2))
+        withFeedback(rehearsals, () => expect(rehearsals[0]).toBe(2))
         expect(rehearsals[0]).toBe(1)
         throw new RangeError('no such road')
       })
