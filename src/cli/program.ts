@@ -3,5 +3,5 @@ import { fileURLToPath } from 'node:url'
 import type { Program } from '../measure/child.ts'
 
 export function thisProgram(): Program {
-  return { command: process.execPath, args: [fileURLToPath(new URL('./main.js', import.meta.url))] }
+  return { command: process.execPath, args: [fileURLToPath(new URL('../cli/main.js', import.meta.url))] }
 }

@@ -12,11 +12,11 @@ import { isOn, type LevelName, requireLevels } from '../levels.ts'
 import { EventFd } from '../native/event-fd.ts'
 import { type SchedulingName, schedulingOf } from '../prefault/schedulings.ts'
 import { Counters } from '../ring/counters.ts'
-import type { Doorbell } from '../ring/doorbell.ts'
 import { LatencyHistogram } from '../ring/histogram.ts'
+import type { ImageInfo } from '../transport/transport.ts'
 import type { Affinity } from '../workers/affinity.ts'
 import { allocateRehearsals, endWaiting } from '../workers/eager-compiler.ts'
-import type { AttachPlan, WorkerMessage } from '../workers/plans.ts'
+import type { AttachImage, AttachSettings, WorkerMessage } from '../workers/plans.ts'
 import { type RunningWorker, spawnWorker } from '../workers/spawn.ts'
 import { loadTransport, schemeOf } from '../workers/transports.ts'
 import type { WaitMode } from '../workers/wait.ts'
@@ -88,16 +88,13 @@ export async function attach(options: AttachOptions): Promise<Attachment> {
   const without = requireLevels(options.without ?? [], 'attach', schemeOf(sourceUrl))
   const pageBytes = options.pageSize ?? 4096
   const transport = await loadTransport(sourceUrl, options.transport)
-  const info = transport.describe(sourceUrl, { pageSize: pageBytes })
   const prefault = options.prefault ?? 'sequential'
   const scheduling = options.scheduling ?? 'S2'
-  const demandEvent = new EventFd()
-  const prefaultEvent = new EventFd()
   const memory = allocateBoard()
   const hasPrefaultAgent = prefault !== 'off' && !schedulingOf(scheduling, without).isShared
   const hasTwin = hasPrefaultAgent && schemeOf(sourceUrl) === 'shm' && isOn('twin', without)
   const errand = hasTwin ? Errand.allocate() : undefined
-  const plan: AttachPlan = {
+  const settings: AttachSettings = {
     socketPath: options.socket,
     sourceUrl,
     transportModule: options.transport,
@@ -109,17 +106,11 @@ export async function attach(options: AttachOptions): Promise<Attachment> {
     prefault,
     onLoss: options.onLoss ?? 'wait',
     keep: options.keep ?? false,
-    pageCount: info.pageCount,
-    imageId: info.imageId,
-    dataExtents: info.dataExtents,
-    table: allocateTable(info.pageCount),
     board: memory,
     demandCounters: Counters.allocate(DEMAND_COUNTERS.length),
     prefaultCounters: Counters.allocate(PREFAULT_COUNTERS.length),
     stalls: LatencyHistogram.allocate(),
     promotedWaits: LatencyHistogram.allocate(),
-    demandBellFd: demandEvent.fd,
-    prefaultBellFd: prefaultEvent.fd,
     errand,
     rehearsals: allocateRehearsals(),
   }
@@ -129,11 +120,10 @@ export async function attach(options: AttachOptions): Promise<Attachment> {
   }
   const workers: RunningWorker[] = []
   const board = new Board(memory)
-  const bells = [
-    board.prefaultBell({ signal: () => prefaultEvent.signal(), sleep: () => {} }),
-    board.demandBell({ signal: () => demandEvent.signal(), sleep: () => {} }),
-  ] as const
-  const [prefaultBell, demandBell]: readonly [Doorbell, Doorbell] = bells
+  let demandEvent: EventFd | undefined
+  let prefaultEvent: EventFd | undefined
+  const demandBell = board.demandBell({ signal: () => demandEvent?.signal(), sleep: () => {} })
+  const prefaultBell = board.prefaultBell({ signal: () => prefaultEvent?.signal(), sleep: () => {} })
   // Demand first, while the prefault agent can still let go; then prefault; then what they shared.
   const stop = async () => {
     demandBell.stop()
@@ -141,8 +131,8 @@ export async function attach(options: AttachOptions): Promise<Attachment> {
     prefaultBell.stop()
     if (errand) new Errand(errand).bell.stop()
     await Promise.all(workers.map((worker) => worker.ended))
-    demandEvent.close()
-    prefaultEvent.close()
+    demandEvent?.close()
+    prefaultEvent?.close()
   }
   let closing: Promise<void> | undefined
   const close = () => {
@@ -150,18 +140,36 @@ export async function attach(options: AttachOptions): Promise<Attachment> {
     return closing
   }
   options.onStarting?.(close)
-  workers.push(spawnWorker('demand', plan, onMessage))
-  if (hasPrefaultAgent) workers.push(spawnWorker('prefault', plan, onMessage))
-  if (errand) workers.push(spawnWorker('placing', plan, onMessage))
+  // It starts, and rehearses, while this thread asks the source what it has. The others follow: prefault is ready sooner.
+  workers.push(spawnWorker('demand', settings, onMessage))
+  let info: ImageInfo
+  let image: AttachImage | null = null
   try {
+    try {
+      demandEvent = new EventFd()
+      prefaultEvent = new EventFd()
+      info = transport.describe(sourceUrl, { pageSize: pageBytes })
+      image = {
+        pageCount: info.pageCount,
+        imageId: info.imageId,
+        dataExtents: info.dataExtents,
+        table: allocateTable(info.pageCount),
+        demandBellFd: demandEvent.fd,
+        prefaultBellFd: prefaultEvent.fd,
+      }
+      if (hasPrefaultAgent) workers.push(spawnWorker('prefault', settings, onMessage))
+      if (errand) workers.push(spawnWorker('placing', settings, onMessage))
+    } finally {
+      for (const worker of workers) worker.post(image)
+    }
     await Promise.all(workers.map((worker) => worker.ready))
-    endWaiting(plan.rehearsals)
+    endWaiting(settings.rehearsals)
   } catch (error) {
     await close()
     throw error
   }
-  const demand = new Counters(DEMAND_COUNTERS, plan.demandCounters)
-  const prefaulted = new Counters(PREFAULT_COUNTERS, plan.prefaultCounters)
+  const demand = new Counters(DEMAND_COUNTERS, settings.demandCounters)
+  const prefaulted = new Counters(PREFAULT_COUNTERS, settings.prefaultCounters)
   return {
     pageCount: info.pageCount,
     pageSize: pageBytes,

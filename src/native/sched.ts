@@ -1,6 +1,7 @@
 /** Scheduling of the calling thread. What the kernel refuses is left as it is. */
-import { closeSync, openSync, readdirSync, readSync } from 'node:fs'
+import { closeSync, openSync, readdirSync, readlinkSync, readSync } from 'node:fs'
 import { getPriority } from 'node:os'
+import { basename } from 'node:path'
 import { PR_SET_TIMERSLACK, SCHED, SCHED_ATTR_BYTES, SYS } from './abi.ts'
 import { NativeBuffer } from './buffer.ts'
 import { libc } from './libc.ts'
@@ -35,13 +36,13 @@ export function allowedProcessors(): number[] {
   return processors
 }
 
-/** The other threads of this process, as the kernel numbers them; none where there is no /proc. */
+/** The other threads of this process, as the kernel numbers them; none where there is no /proc. Loads nothing native. */
 export function otherThreads(): number[] {
-  const own = libc().gettid()
   try {
+    const own = basename(readlinkSync('/proc/thread-self'))
     return readdirSync('/proc/self/task')
-      .map(Number)
       .filter((thread) => thread !== own)
+      .map(Number)
   } catch {
     return []
   }

@@ -53,10 +53,11 @@ export function keepAside(affinity: Affinity): ((isFree: boolean) => void) | und
  * Before, while those of the demand road rehearse, they have both. Threads started later are not touched.
  */
 export function noteHelpers(affinity: Affinity): () => void {
-  const allowed = allowedProcessors()
-  if (affinity !== 'auto' || allowed.length !== 2) return () => {}
+  if (affinity !== 'auto') return () => {}
   const helpers = otherThreads()
   return () => {
+    const allowed = allowedProcessors()
+    if (allowed.length !== 2) return
     for (const thread of helpers) keepThread(allowed.slice(1), thread)
   }
 }

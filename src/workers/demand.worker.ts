@@ -19,33 +19,50 @@ import { Counters } from '../ring/counters.ts'
 import { LatencyHistogram } from '../ring/histogram.ts'
 import { RingConsumer, RingProducer } from '../ring/spsc-ring.ts'
 import { settleThread } from './affinity.ts'
-import type { AttachPlan } from './plans.ts'
+import type { AttachImage, AttachSettings } from './plans.ts'
 import { Roaming } from './roaming.ts'
 import { runAgent } from './run-agent.ts'
-import { runWorker } from './run-worker.ts'
+import { nextMessage, runWorker } from './run-worker.ts'
 import { ifAllowed } from './scratch-road.ts'
 import { loadTransport, openLane } from './transports.ts'
 import { makeWait } from './wait.ts'
 import { warmUpDemand } from './warm-up-demand.ts'
 
 await runWorker(async (tell) => {
-  const plan = workerData as AttachPlan
+  const plan = workerData as AttachSettings
   const clock = monotonicClock
   const transport = await loadTransport(plan.sourceUrl, plan.transportModule)
   const pageSize = plan.pageBytes
   const without = plan.without
-  const real = openLane(transport, plan, 'demand')
+  const board = new Board(plan.board)
+  const settle = settleThread(plan.affinity)
+  if (isOn('class', without)) scheduleThread(0, DEMAND_SLICE_NS)
+  // Asleep, or beside prefault, the first processor is the right one.
+  const mayRoam = settle !== undefined && plan.wait !== 'block' && plan.prefault === 'off'
+  const doorbell = board.demandBell({ signal: () => bell.signal(), sleep: (ms) => agent.park(ms) })
+  // Before anything real is made, while the image is still being asked about.
+  ifAllowed(() =>
+    warmUpDemand({
+      clock,
+      wait: plan.wait,
+      mayRoam,
+      rehearsals: plan.rehearsals,
+      isStopped: () => doorbell.isStopped(),
+    }),
+  )
+  const image = await nextMessage<AttachImage>(parentPort)
+  if (!image) return
+  const real = openLane(transport, plan, image, 'demand')
   const scheduling = schedulingOf(plan.scheduling, without)
   const isShared = scheduling.isShared && plan.prefault !== 'off'
   const shared = isShared ? new SharedChannel(real) : undefined
   const channel = shared?.demand ?? real
-  const board = new Board(plan.board)
-  const table = new PageTable(plan.table, plan.pageCount)
+  const table = new PageTable(image.table, image.pageCount)
   const counters = new Counters(DEMAND_COUNTERS, plan.demandCounters)
   const prefaultCounters = new Counters(PREFAULT_COUNTERS, plan.prefaultCounters)
   const stalls = new LatencyHistogram(plan.stalls)
   const promotedWaits = new LatencyHistogram(plan.promotedWaits)
-  const prefaultEvent = new EventFd(plan.prefaultBellFd)
+  const prefaultEvent = new EventFd(image.prefaultBellFd)
   const prefaultBell = board.prefaultBell({ signal: () => prefaultEvent.signal(), sleep: () => {} })
   const lane = new DemandLane(channel, {
     table,
@@ -71,21 +88,7 @@ await runWorker(async (tell) => {
       })
     : undefined
   if (sharedPrefault) shared?.deliverTo(lane, sharedPrefault)
-  const bell = new EventFd(plan.demandBellFd)
-  const doorbell = board.demandBell({ signal: () => bell.signal(), sleep: (ms) => agent.park(ms) })
-  const settle = settleThread(plan.affinity)
-  if (isOn('class', without)) scheduleThread(0, DEMAND_SLICE_NS)
-  // Asleep, or beside prefault, the first processor is the right one.
-  const mayRoam = settle !== undefined && plan.wait !== 'block' && plan.prefault === 'off'
-  ifAllowed(() =>
-    warmUpDemand({
-      clock,
-      wait: plan.wait,
-      mayRoam,
-      rehearsals: plan.rehearsals,
-      isStopped: () => doorbell.isStopped(),
-    }),
-  )
+  const bell = new EventFd(image.demandBellFd)
   const agent = new DemandAgent({
     listener: new UnixListener(plan.socketPath),
     table,
@@ -103,7 +106,7 @@ await runWorker(async (tell) => {
       return both.demand
     },
     channel,
-    dataExtents: plan.dataExtents,
+    dataExtents: image.dataExtents,
     bell,
     prefaultBell,
     clock,

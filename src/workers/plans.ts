@@ -12,8 +12,8 @@ import type { Affinity } from './affinity.ts'
 import type { LazyShare } from './lazy-join.ts'
 import type { WaitMode } from './wait.ts'
 
-/** One client slot of a daemon: the memory that its two workers share, and where its pages come from. */
-export interface AttachPlan {
+/** One client slot of a daemon: what its workers are started with, before anything is known of the image. */
+export interface AttachSettings {
   readonly socketPath: string
   readonly sourceUrl: string
   /** File URL of a third party's transport. */
@@ -27,27 +27,32 @@ export interface AttachPlan {
   readonly prefault: 'off' | 'sequential'
   readonly onLoss: LossPolicy
   readonly keep: boolean
-  readonly pageCount: number
-  readonly imageId: string
-  readonly dataExtents: Uint32Array | null
-  readonly table: SharedArrayBuffer
   readonly board: BoardMemory
   readonly demandCounters: Int32Array<SharedArrayBuffer>
   readonly prefaultCounters: Int32Array<SharedArrayBuffer>
   readonly stalls: Int32Array<SharedArrayBuffer>
   readonly promotedWaits: Int32Array<SharedArrayBuffer>
-  /** eventfds of the two doorbells. */
-  readonly demandBellFd: number
-  readonly prefaultBellFd: number
   /** What the prefault agent hands to a second thread that places; undefined: there is none. */
   readonly errand: Int32Array<SharedArrayBuffer> | undefined
   /** What the workers' rehearsals share. */
   readonly rehearsals: Int32Array<SharedArrayBuffer>
 }
 
+/** What they are posted once it is known: the image, and the states of its pages. */
+export interface AttachImage {
+  readonly pageCount: number
+  readonly imageId: string
+  readonly dataExtents: Uint32Array | null
+  readonly table: SharedArrayBuffer
+  /** eventfds of the two doorbells. */
+  readonly demandBellFd: number
+  readonly prefaultBellFd: number
+}
+
 /** One LazyMemory: the same lanes for readers of this process. */
 export interface LazyPlan
-  extends Omit<AttachPlan, 'socketPath' | 'keep' | 'onLoss' | 'affinity' | 'rehearsals'> {
+  extends Omit<AttachSettings, 'socketPath' | 'keep' | 'onLoss' | 'affinity' | 'rehearsals'>,
+    AttachImage {
   readonly lazy: LazyDescription
 }
 

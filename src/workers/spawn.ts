@@ -15,10 +15,13 @@ export interface RunningWorker {
   readonly ended: Promise<void>
 }
 
-/** Under a test runner this file runs as TypeScript, but a worker needs what the build made of it. */
+/** Under a test runner this file runs as TypeScript, but a worker needs what the build made of it. The path is right from any room of dist. */
 function workerUrl(role: Role): URL {
   const isSource = import.meta.url.endsWith('.ts')
-  return new URL(isSource ? `../../dist/workers/${role}.worker.js` : `./${role}.worker.js`, import.meta.url)
+  return new URL(
+    isSource ? `../../dist/workers/${role}.worker.js` : `../workers/${role}.worker.js`,
+    import.meta.url,
+  )
 }
 
 export function spawnWorker(

@@ -1,8 +1,9 @@
 /** Finds the transport that answers to a URL's scheme: ours, or a third party's module. */
 import { FaultlaneError } from '../errors.ts'
 import type { SourceTransport } from '../transport/source.ts'
+import * as tcp from '../transport/tcp/index.ts'
 import type { Channel, Lane, Transport } from '../transport/transport.ts'
-import type { AttachPlan, LazyPlan } from './plans.ts'
+import type { AttachImage, AttachSettings } from './plans.ts'
 
 interface TransportModule {
   readonly transport?: Transport
@@ -11,7 +12,7 @@ interface TransportModule {
 }
 
 const BUILT_IN: Record<string, () => Promise<TransportModule>> = {
-  tcp: () => import('../transport/tcp/index.ts'),
+  tcp: async () => tcp, // A rehearsal needs it, whatever the URL.
   shm: () => import('../transport/shm/index.ts'),
   'rdma-sim': () => import('../transport/rdma-sim/index.ts'),
 }
@@ -63,18 +64,20 @@ export async function loadTransport(url: string, modulePath?: string): Promise<T
 /** A lane's channel to the image that was described. Throws GEOMETRY_MISMATCH for another, and what Transport.open throws. */
 export function openLane(
   transport: Transport,
-  plan: Pick<AttachPlan | LazyPlan, 'sourceUrl' | 'pageBytes' | 'imageId' | 'without'>,
+  settings: Pick<AttachSettings, 'sourceUrl' | 'pageBytes' | 'without'>,
+  { imageId }: Pick<AttachImage, 'imageId'>,
   lane: Lane,
 ): Channel {
-  const channel = transport.open(plan.sourceUrl, lane, { pageSize: plan.pageBytes, without: plan.without })
+  const { sourceUrl, pageBytes, without } = settings
+  const channel = transport.open(sourceUrl, lane, { pageSize: pageBytes, without })
   const got = channel.info.imageId
-  if (got === plan.imageId) return channel
+  if (got === imageId) return channel
   channel.close()
   throw new FaultlaneError({
     code: 'GEOMETRY_MISMATCH',
     what: 'image of the source',
     got,
-    expected: plan.imageId,
+    expected: imageId,
   })
 }
 
