@@ -1,18 +1,19 @@
 // Compiles src/ into dist/ and bench/ (with what it takes from src/) into dist-bench/, and makes the command
-// executable. Skips the work when the last build is newer than every source.
+// executable; then bundles what a user starts. Skips the work when the last build is newer than every source.
 import { execFileSync } from 'node:child_process'
 import { chmodSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
+import { bundle } from './bundle.mjs'
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)))
 const stamp = join(root, 'dist', '.built')
-const inputs = ['src', 'bench']
+const inputs = ['src', 'bench', 'scripts']
   .flatMap((folder) => readdirSync(join(root, folder), { recursive: true, withFileTypes: true }))
   .map((entry) => join(entry.parentPath ?? entry.path, entry.name))
   .concat(
-    ['src', 'bench', 'tsconfig.json', 'tsconfig.bench.json', 'package-lock.json'].map((name) =>
+    ['src', 'bench', 'scripts', 'tsconfig.json', 'tsconfig.bench.json', 'package-lock.json'].map((name) =>
       join(root, name),
     ),
   )
@@ -29,5 +30,6 @@ try {
 } catch {
   process.exit(1) // tsc has said why.
 }
+await bundle(root)
 chmodSync(join(root, 'dist', 'cli', 'main.js'), 0o755)
 writeFileSync(stamp, `${startedAt}\n`)
