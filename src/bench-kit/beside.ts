@@ -3,7 +3,6 @@
  * own, as another virtual machine would be. Prefault is on in both.
  */
 import { join } from 'node:path'
-import { setTimeout as delay } from 'node:timers/promises'
 import { Daemon, type Self } from './daemons.ts'
 import { DEMANDS } from './faulting-client.ts'
 import { median } from './isolation.ts'
@@ -67,11 +66,22 @@ export async function benchBeside(options: BesideOptions): Promise<BesideFigures
   return figures
 }
 
-function lightCell(options: BesideOptions, link: OpenLink, run: number): Promise<CellSample> {
+function lightCell(
+  options: BesideOptions,
+  link: OpenLink,
+  run: number,
+  onHandedOver?: () => void,
+): Promise<CellSample> {
   const { self, wait, scheduling, limits, signal } = options
-  return runCell({ link, self, scheduling, demand: DEMANDS.light, wait, seed: run + 1 }, limits, signal)
+  return runCell(
+    { link, self, scheduling, demand: DEMANDS.light, wait, seed: run + 1 },
+    limits,
+    signal,
+    onHandedOver,
+  )
 }
 
+/** Both handlers and all threads are up before either client hands its memory over: what is measured is faults, not starts. */
 async function besideHeavy(options: BesideOptions, link: OpenLink, run: number): Promise<CellSample> {
   const { self, wait, scheduling } = options
   const socket = join(link.folder, `heavy-${run}.socket`)
@@ -92,9 +102,8 @@ async function besideHeavy(options: BesideOptions, link: OpenLink, run: number):
       '--size',
       String(link.imageBytes),
     ]
-    heavy = await Daemon.start([...touch, '--demand', 'heavy32'], [], 'touching')
-    await delay(200, undefined, { signal: options.signal })
-    return await lightCell(options, link, run)
+    heavy = await Daemon.start([...touch, '--demand', 'heavy32', '--hold'], [], 'holding')
+    return await lightCell(options, link, run, () => heavy?.begin())
   } finally {
     await handler.kill() // Its client's threads are freed by its end, or by theirs.
     await heavy?.kill()

@@ -104,6 +104,11 @@ export class Daemon {
     return cpuNsOf(this.#child.pid ?? 0)
   }
 
+  /** To one that holds until it is told. */
+  begin(): void {
+    this.#child.kill('SIGUSR2')
+  }
+
   async stop(): Promise<void> {
     if (this.isEnded) return
     this.#child.kill('SIGTERM')

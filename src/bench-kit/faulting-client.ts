@@ -7,6 +7,8 @@ import { FaultClient } from '../fault/client.ts'
 import { PHASE, TOUCHER_WORDS, type ToucherPlan, type ToucherResult } from '../fault/toucher.ts'
 import { LatencyHistogram } from '../ring/histogram.ts'
 import { LatencySnapshot } from '../ring/latency-snapshot.ts'
+import { allocateRehearsals } from '../workers/eager-compiler.ts'
+import type { ToucherStart } from '../workers/plans.ts'
 import { type RunningWorker, spawnWorker } from '../workers/spawn.ts'
 
 const PAGE_BYTES = 4096
@@ -70,6 +72,7 @@ export class FaultingClient {
    */
   constructor(bytes: number, demand: Demand, seed: number, pages = pagesOfWalk(demand, bytes)) {
     this.#bytes = bytes
+    const rehearsals = allocateRehearsals()
     for (let thread = 0; thread < demand.threads; thread++) {
       const plan: ToucherPlan = {
         bytes,
@@ -83,7 +86,8 @@ export class FaultingClient {
         lateness: LatencyHistogram.allocate(),
       }
       this.#plans.push(plan)
-      const worker = spawnWorker('toucher', plan, (message) => {
+      const start: ToucherStart = { plan, rehearsals }
+      const worker = spawnWorker('toucher', start, (message) => {
         if (message.kind === 'toucher-done') this.#results.push(message.result)
         if (message.kind === 'failed')
           this.#failed = new Error(`a touching thread failed: ${JSON.stringify(message.failure)}`)
@@ -92,9 +96,14 @@ export class FaultingClient {
     }
   }
 
+  /** Resolves when the threads are up, and the compiler has seen them. */
+  async ready(): Promise<void> {
+    await Promise.all(this.#workers.map((worker) => worker.ready))
+  }
+
   /** Hands the memory to the handler, once the threads are up: its prefault begins now. */
   async handOver(socketPath: string): Promise<void> {
-    await Promise.all(this.#workers.map((worker) => worker.ready))
+    await this.ready()
     const client = new FaultClient({ socketPath, bytes: this.#bytes })
     this.#client = client
     this.#control[TOUCHER_WORDS.ADDRESS] = client.address | 0

@@ -48,9 +48,11 @@ export async function runCell(
   setup: SessionSetup,
   limits: CellLimits,
   signal: AbortSignal,
+  onHandedOver: () => void = () => {},
 ): Promise<CellSample> {
   const baseBytes = residentBytes()
   const session = await Session.start(setup)
+  onHandedOver()
   try {
     return await measure(session, setup, limits, baseBytes, signal)
   } catch (error) {

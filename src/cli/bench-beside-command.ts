@@ -39,7 +39,7 @@ export function addBenchBeside(bench: Command): void {
           scheduling: flags.scheduling,
           runs: flags.runs,
           wait: flags.wait,
-          limits: { warmMs: 200, measureMs: flags.measure / 1e6 },
+          limits: { warmMs: 500, measureMs: flags.measure / 1e6 },
           self: { node: process.execPath, script: process.argv[1] ?? '', pid: process.pid },
           signal,
           say,

@@ -1,3 +1,4 @@
+import { once } from 'node:events'
 import { type Command, Option } from 'commander'
 import { DEMANDS, FaultingClient } from '../bench-kit/faulting-client.ts'
 import { PHASE } from '../fault/toucher.ts'
@@ -8,6 +9,7 @@ interface Flags {
   socket: string
   size: number
   demand: Exclude<keyof typeof DEMANDS, 'walk' | 'none'>
+  hold: boolean
 }
 
 export function addBenchTouch(bench: Command): void {
@@ -18,10 +20,17 @@ export function addBenchTouch(bench: Command): void {
     .requiredOption('--socket <path>', 'where the handler listens')
     .requiredOption('--size <size>', 'bytes of memory, those of the source’s image', parseSize)
     .addOption(new Option('--demand <name>', 'how it faults').choices(names).default('light'))
+    .option('--hold', 'hand the memory over on SIGUSR2, and not at once', false)
     .action(async (flags: Flags) => {
       const client = new FaultingClient(flags.size, DEMANDS[flags.demand], 7)
-      await client.handOver(flags.socket)
       onceStopped(async () => client.setPhase(PHASE.STOP))
+      await client.ready()
+      if (flags.hold) {
+        const told = once(process, 'SIGUSR2')
+        say('holding until SIGUSR2')
+        await told
+      }
+      await client.handOver(flags.socket)
       client.setPhase(PHASE.MEASURE)
       say(`touching ${flags.socket}: ${DEMANDS[flags.demand].about}`)
       const { latency, faults } = await client.touched()

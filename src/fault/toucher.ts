@@ -7,9 +7,9 @@
  * thread was free and asleep, is kept apart (`lateness`), because no page had to do with it.
  */
 import type { Clock } from '../clock.ts'
-import { NativeBuffer } from '../native/buffer.ts'
-import { libc, viewOf } from '../native/libc.ts'
+import { viewOf } from '../native/libc.ts'
 import { LatencyHistogram } from '../ring/histogram.ts'
+import { MissingPages } from './missing-pages.ts'
 
 /** States of the shared word TOUCHER_WORDS.PHASE, in their order. */
 export const PHASE = { WAIT: 0, WARM: 1, MEASURE: 2, STOP: 3 } as const
@@ -18,8 +18,6 @@ export const TOUCHER_WORDS = { PHASE: 0, ADDRESS: 2, COUNT: 16 } as const
 
 /** A touch faster than this found the page there: no fault through a handler takes less than 5 µs. */
 const HIT_NS_MAX = 2500
-/** Draws of a random page until one is missing; after that nearly all of the memory is there. */
-const DRAWS_MAX = 400
 const SLEEP_MS_MAX = 50
 
 export interface ToucherPlan {
@@ -35,6 +33,9 @@ export interface ToucherPlan {
   readonly control: Int32Array<SharedArrayBuffer>
   readonly latency: Int32Array<SharedArrayBuffer>
   readonly lateness: Int32Array<SharedArrayBuffer>
+  /** A rehearsal ends after so many touches, and takes some of them for faults: those of this length. */
+  readonly touchesMax?: number
+  readonly hitNsMax?: number
 }
 
 export interface ToucherResult {
@@ -52,12 +53,14 @@ export interface ToucherResult {
 export class Toucher {
   readonly #plan: ToucherPlan
   readonly #clock: Clock
-  #address = 0
+  #missing: MissingPages | undefined
   #words = new Int32Array(0)
-  readonly #present = new NativeBuffer(8)
   readonly #latency: LatencyHistogram
   readonly #lateness: LatencyHistogram
   #random: number
+  readonly #draw = (): number => this.#nextRandom()
+  readonly #touchesMax: number
+  readonly #hitNsMax: number
   #faults = 0
   #hits = 0
   #stallNs = 0
@@ -69,6 +72,8 @@ export class Toucher {
     this.#latency = new LatencyHistogram(plan.latency)
     this.#lateness = new LatencyHistogram(plan.lateness)
     this.#random = plan.seed | 1
+    this.#touchesMax = plan.touchesMax ?? Number.POSITIVE_INFINITY
+    this.#hitNsMax = plan.hitNsMax ?? HIT_NS_MAX
   }
 
   run(): ToucherResult {
@@ -88,15 +93,16 @@ export class Toucher {
   }
 
   #look(): void {
-    const { control, bytes } = this.#plan
+    const { control, bytes, pageSize } = this.#plan
     const low = (control[TOUCHER_WORDS.ADDRESS] as number) >>> 0
-    this.#address = (control[TOUCHER_WORDS.ADDRESS + 1] as number) * 0x1_0000_0000 + low
-    this.#words = new Int32Array(viewOf(this.#address, bytes))
+    const address = (control[TOUCHER_WORDS.ADDRESS + 1] as number) * 0x1_0000_0000 + low
+    this.#words = new Int32Array(viewOf(address, bytes))
+    this.#missing = new MissingPages(address, pageSize, bytes / pageSize)
   }
 
   #walk(): void {
     const pages = this.#plan.pages
-    for (let i = 0; i < pages.length; i++) {
+    for (let i = 0; i < pages.length && !this.#isDone(); i++) {
       const phase = this.#phase()
       if (phase === PHASE.STOP) return
       const startNs = this.#clock.nowNs()
@@ -106,8 +112,8 @@ export class Toucher {
   }
 
   #closedLoop(): void {
-    for (let phase = this.#phase(); phase !== PHASE.STOP; phase = this.#phase()) {
-      const page = this.#drawMissing()
+    for (let phase = this.#phase(); phase !== PHASE.STOP && !this.#isDone(); phase = this.#phase()) {
+      const page = this.#missing?.draw(this.#draw) ?? -1
       if (page < 0) {
         this.#sleep(1)
         continue
@@ -120,10 +126,10 @@ export class Toucher {
 
   #openLoop(): void {
     let intendedNs = this.#clock.nowNs()
-    for (let phase = this.#phase(); phase !== PHASE.STOP; phase = this.#phase()) {
+    for (let phase = this.#phase(); phase !== PHASE.STOP && !this.#isDone(); phase = this.#phase()) {
       intendedNs -= this.#plan.meanGapNs * Math.log(1 - this.#draw())
       // The page is chosen before its time has come: choosing is no part of the touch.
-      const page = this.#drawMissing()
+      const page = this.#missing?.draw(this.#draw) ?? -1
       const wasFree = this.#clock.nowNs() < intendedNs
       if (!this.#sleepUntil(intendedNs)) return
       phase = this.#phase()
@@ -135,6 +141,10 @@ export class Toucher {
     }
   }
 
+  #isDone(): boolean {
+    return this.#faults + this.#hits >= this.#touchesMax
+  }
+
   #touch(page: number): void {
     this.#checksum = (this.#checksum + (this.#words[(page * this.#plan.pageSize) / 4] as number)) | 0
   }
@@ -142,7 +152,7 @@ export class Toucher {
   #record(startNs: number, touchNs: number, isMeasured: boolean): void {
     if (!isMeasured) return
     const endNs = this.#clock.nowNs()
-    if (endNs - touchNs < HIT_NS_MAX) {
+    if (endNs - touchNs < this.#hitNsMax) {
       this.#hits++
       return
     }
@@ -151,21 +161,8 @@ export class Toucher {
     this.#latency.record(endNs - startNs)
   }
 
-  /** A page that is not there, drawn evenly; −1 when next to nothing is missing any more. */
-  #drawMissing(): number {
-    const { pageSize, bytes } = this.#plan
-    const pageCount = bytes / pageSize
-    for (let draws = 0; draws < DRAWS_MAX; draws++) {
-      const page = Math.floor(this.#draw() * pageCount)
-      this.#present.u8[0] = 0
-      libc().mincore(this.#address + page * pageSize, pageSize, this.#present.address)
-      if (((this.#present.u8[0] as number) & 1) === 0) return page
-    }
-    return -1
-  }
-
   /** xorshift32: 0 ≤ x < 1. */
-  #draw(): number {
+  #nextRandom(): number {
     let x = this.#random
     x ^= x << 13
     x ^= x >>> 17

@@ -1,7 +1,7 @@
 /** What each worker is started with, and what it tells: plain data, because it crosses a thread. */
 import type { Failure } from '../errors.ts'
 import type { LazyDescription } from '../fault/lazy-layout.ts'
-import type { ToucherResult } from '../fault/toucher.ts'
+import type { ToucherPlan, ToucherResult } from '../fault/toucher.ts'
 import type { AgentEvent } from '../lane/agent-event.ts'
 import type { BoardMemory } from '../lane/board.ts'
 import type { LossPolicy } from '../lane/client-session.ts'
@@ -70,6 +70,12 @@ export interface ServePlan {
   readonly linkQueueing: Int32Array<SharedArrayBuffer>
   readonly bell: Int32Array<SharedArrayBuffer>
   readonly bellFd: number
+}
+
+/** One touching thread, and what it shares with the others while it rehearses. */
+export interface ToucherStart {
+  readonly plan: ToucherPlan
+  readonly rehearsals: Int32Array<SharedArrayBuffer>
 }
 
 /** One vCPU of a measured client: a thread that loads from memory which is not there yet, and times each first load. */

@@ -1,11 +1,15 @@
 /** Wiring: one faulting thread of a client that lives in this process. */
 import { parentPort, workerData } from 'node:worker_threads'
 import { monotonicClock } from '../clock.ts'
-import { Toucher, type ToucherPlan } from '../fault/toucher.ts'
+import { Toucher } from '../fault/toucher.ts'
+import type { ToucherStart } from './plans.ts'
 import { runWorker } from './run-worker.ts'
+import { warmUpToucher } from './warm-up-toucher.ts'
 
 await runWorker(async (tell) => {
-  const toucher = new Toucher(workerData as ToucherPlan, monotonicClock)
+  const { plan, rehearsals } = workerData as ToucherStart
+  warmUpToucher(plan, rehearsals)
+  const toucher = new Toucher(plan, monotonicClock)
   tell({ kind: 'ready' })
   tell({ kind: 'toucher-done', result: toucher.run() })
 }, parentPort)

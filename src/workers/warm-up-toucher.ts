@@ -1,0 +1,56 @@
+/**
+ * Runs a touching thread on scratch memory of its own until the compiler has seen it: 32 threads that are compiled while they are measured
+ * keep two processors busy for seconds, and a virtual machine that faults does not.
+ */
+import { monotonicClock } from '../clock.ts'
+import { PHASE, TOUCHER_WORDS, Toucher, type ToucherPlan } from '../fault/toucher.ts'
+import { MADV, MAP, PROT } from '../native/abi.ts'
+import { check, libc } from '../native/libc.ts'
+import { LatencyHistogram } from '../ring/histogram.ts'
+import { collectYoungGarbage } from './collect-garbage.ts'
+import { letCompile, withEagerCompiler, withFeedback } from './eager-compiler.ts'
+
+const PAGES = 512
+/** Of the lives (eager-compiler.ts) after the first. */
+const LIVES = 6
+/** Before nothing is missing any more, and the thread sleeps. */
+const TOUCHES = 400
+/** A page of zeros takes the kernel about as long: some touches are faults. */
+const HIT_NS_MAX = 700
+const GAP_NS = 20_000
+
+/** @param rehearsals of all threads of this client */
+export function warmUpToucher(plan: ToucherPlan, rehearsals: Int32Array): void {
+  const bytes = PAGES * plan.pageSize
+  const flags = MAP.PRIVATE | MAP.ANONYMOUS
+  const address = check(libc().mmap(0, bytes, PROT.READ | PROT.WRITE, flags, -1, 0), 'mmap', 'warm-up')
+  libc().madvise(address, bytes, MADV.NOHUGEPAGE)
+  const control = new Int32Array(new SharedArrayBuffer(4 * TOUCHER_WORDS.COUNT))
+  control[TOUCHER_WORDS.PHASE] = PHASE.MEASURE
+  control[TOUCHER_WORDS.ADDRESS] = address | 0
+  control[TOUCHER_WORDS.ADDRESS + 1] = Math.floor(address / 0x1_0000_0000)
+  const scratch: ToucherPlan = {
+    ...plan,
+    bytes,
+    meanGapNs: Math.min(plan.meanGapNs, GAP_NS),
+    pages: Uint32Array.from({ length: PAGES }, (_, page) => page),
+    control,
+    latency: LatencyHistogram.allocate(),
+    lateness: LatencyHistogram.allocate(),
+    touchesMax: TOUCHES,
+    hitNsMax: HIT_NS_MAX,
+  }
+  const live = () => {
+    libc().madvise(address, bytes, MADV.DONTNEED)
+    new Toucher(scratch, monotonicClock).run()
+  }
+  withFeedback(rehearsals, live)
+  withEagerCompiler(rehearsals, () => {
+    for (let life = 0; life < LIVES; life++) {
+      live()
+      letCompile()
+    }
+  })
+  libc().munmap(address, bytes)
+  collectYoungGarbage()
+}
