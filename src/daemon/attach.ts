@@ -139,7 +139,6 @@ export async function attach(options: AttachOptions): Promise<Attachment> {
     closing ??= stop()
     return closing
   }
-  options.onStarting?.(close)
   // It starts, and rehearses, while this thread asks the source what it has. The others follow: prefault is ready sooner.
   workers.push(spawnWorker('demand', settings, onMessage))
   let info: ImageInfo
@@ -157,6 +156,8 @@ export async function attach(options: AttachOptions): Promise<Attachment> {
         demandBellFd: demandEvent.fd,
         prefaultBellFd: prefaultEvent.fd,
       }
+      // Until now a signal would have waited for the source's answer, and there is nothing to leave behind.
+      options.onStarting?.(close)
       if (hasPrefaultAgent) workers.push(spawnWorker('prefault', settings, onMessage))
       if (errand) workers.push(spawnWorker('placing', settings, onMessage))
     } finally {
