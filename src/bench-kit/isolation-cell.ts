@@ -52,8 +52,8 @@ export async function runCell(
 ): Promise<CellSample> {
   const baseBytes = residentBytes()
   const session = await Session.start(setup)
-  onHandedOver()
   try {
+    onHandedOver()
     return await measure(session, setup, limits, baseBytes, signal)
   } catch (error) {
     await session.abandon()

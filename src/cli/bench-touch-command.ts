@@ -23,7 +23,6 @@ export function addBenchTouch(bench: Command): void {
     .option('--hold', 'hand the memory over on SIGUSR2, and not at once', false)
     .action(async (flags: Flags) => {
       const client = new FaultingClient(flags.size, DEMANDS[flags.demand], 7)
-      onceStopped(async () => client.setPhase(PHASE.STOP))
       await client.ready()
       if (flags.hold) {
         const told = once(process, 'SIGUSR2')
@@ -31,6 +30,7 @@ export function addBenchTouch(bench: Command): void {
         await told
       }
       await client.handOver(flags.socket)
+      onceStopped(async () => client.setPhase(PHASE.STOP))
       client.setPhase(PHASE.MEASURE)
       say(`touching ${flags.socket}: ${DEMANDS[flags.demand].about}`)
       const { latency, faults } = await client.touched()

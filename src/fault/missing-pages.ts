@@ -3,7 +3,7 @@
  * by one thread. Pages that are there stay there: a group of which none is missing is not looked at again.
  */
 import { NativeBuffer } from '../native/buffer.ts'
-import { libc } from '../native/libc.ts'
+import { check, libc } from '../native/libc.ts'
 
 /** Looked at by one mincore(2), a microsecond or two. */
 const GROUP_PAGES = 64
@@ -49,7 +49,8 @@ export class MissingPages {
   /** How many of these pages are missing. */
   #look(first: number, pages: number): number {
     const bytes = pages * this.#pageBytes
-    libc().mincore(this.#address + first * this.#pageBytes, bytes, this.#resident.address)
+    const address = this.#address + first * this.#pageBytes
+    check(libc().mincore(address, bytes, this.#resident.address), 'mincore', 'memory of the client')
     let missing = 0
     for (let page = 0; page < pages; page++) if (!this.#isResident(page)) missing++
     return missing
