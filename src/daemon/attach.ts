@@ -16,7 +16,7 @@ import { LatencyHistogram } from '../ring/histogram.ts'
 import type { ImageInfo } from '../transport/transport.ts'
 import type { Affinity } from '../workers/affinity.ts'
 import { allocateRehearsals, endWaiting } from '../workers/eager-compiler.ts'
-import type { AttachImage, AttachSettings, WorkerMessage } from '../workers/plans.ts'
+import type { AttachImage, AttachPlan, AttachSettings, WorkerMessage } from '../workers/plans.ts'
 import { type RunningWorker, spawnWorker } from '../workers/spawn.ts'
 import { loadTransport, schemeOf } from '../workers/transports.ts'
 import type { WaitMode } from '../workers/wait.ts'
@@ -118,7 +118,9 @@ export async function attach(options: AttachOptions): Promise<Attachment> {
     if (message.kind === 'agent') options.onEvent?.(message.event)
     if (message.kind === 'failed') options.onFailed?.(new FaultlaneError(message.failure))
   }
-  const workers: RunningWorker[] = []
+  // It starts, and rehearses, while this thread asks the source what it has. The others follow: they are ready sooner.
+  const demandWorker = spawnWorker('demand', settings, onMessage)
+  const workers: RunningWorker[] = [demandWorker]
   const board = new Board(memory)
   let demandEvent: EventFd | undefined
   let prefaultEvent: EventFd | undefined
@@ -127,7 +129,7 @@ export async function attach(options: AttachOptions): Promise<Attachment> {
   // Demand first, while the prefault agent can still let go; then prefault; then what they shared.
   const stop = async () => {
     demandBell.stop()
-    await workers[0]?.ended
+    await demandWorker.ended
     prefaultBell.stop()
     if (errand) new Errand(errand).bell.stop()
     await Promise.all(workers.map((worker) => worker.ended))
@@ -139,8 +141,6 @@ export async function attach(options: AttachOptions): Promise<Attachment> {
     closing ??= stop()
     return closing
   }
-  // It starts, and rehearses, while this thread asks the source what it has. The others follow: prefault is ready sooner.
-  workers.push(spawnWorker('demand', settings, onMessage))
   let info: ImageInfo
   let image: AttachImage | null = null
   try {
@@ -158,10 +158,11 @@ export async function attach(options: AttachOptions): Promise<Attachment> {
       }
       // Until now a signal would have waited for the source's answer, and there is nothing to leave behind.
       options.onStarting?.(close)
-      if (hasPrefaultAgent) workers.push(spawnWorker('prefault', settings, onMessage))
-      if (errand) workers.push(spawnWorker('placing', settings, onMessage))
+      const plan: AttachPlan = { ...settings, ...image }
+      if (hasPrefaultAgent) workers.push(spawnWorker('prefault', plan, onMessage))
+      if (errand) workers.push(spawnWorker('placing', plan, onMessage))
     } finally {
-      for (const worker of workers) worker.post(image)
+      demandWorker.post(image)
     }
     await Promise.all(workers.map((worker) => worker.ready))
     endWaiting(settings.rehearsals)
@@ -181,7 +182,7 @@ export async function attach(options: AttachOptions): Promise<Attachment> {
       demanded: demand.read(demand.indexOf('demanded')),
       prefaulted: prefaulted.read(prefaulted.indexOf('prefaulted')),
     }),
-    ended: (workers[0] as RunningWorker).ended.then(close),
+    ended: demandWorker.ended.then(close),
     close,
   }
 }

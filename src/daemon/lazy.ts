@@ -14,7 +14,7 @@ import { EventFd } from '../native/event-fd.ts'
 import { Counters } from '../ring/counters.ts'
 import { LatencyHistogram } from '../ring/histogram.ts'
 import { joinLazyMemory, type LazyShare } from '../workers/lazy-join.ts'
-import type { AttachImage, LazyPlan, WorkerMessage } from '../workers/plans.ts'
+import type { LazyPlan, WorkerMessage } from '../workers/plans.ts'
 import { type RunningWorker, spawnWorker } from '../workers/spawn.ts'
 import { loadTransport } from '../workers/transports.ts'
 import type { WaitMode } from '../workers/wait.ts'
@@ -118,11 +118,7 @@ export async function openLazyMemory(options: LazyOptions): Promise<OpenLazyMemo
     options.onFailed?.(new FaultlaneError(message.failure))
   }
   const workers: RunningWorker[] = [spawnWorker('lazy', plan, onMessage)]
-  if (prefault !== 'off') {
-    const worker = spawnWorker('prefault', plan, onMessage)
-    worker.post(plan satisfies AttachImage)
-    workers.push(worker)
-  }
+  if (prefault !== 'off') workers.push(spawnWorker('prefault', plan, onMessage))
   const stop = async () => {
     memory.close()
     board.prefaultBell({ signal: () => prefaultEvent.signal(), sleep: () => {} }).stop()

@@ -52,7 +52,7 @@ await runWorker(async (tell) => {
   )
   const image = await nextMessage<AttachImage>(parentPort)
   if (!image) return
-  const real = openLane(transport, plan, image, 'demand')
+  const real = openLane(transport, { ...plan, ...image }, 'demand')
   const scheduling = schedulingOf(plan.scheduling, without)
   const isShared = scheduling.isShared && plan.prefault !== 'off'
   const shared = isShared ? new SharedChannel(real) : undefined

@@ -52,6 +52,9 @@ function thresholdsOf(v8Major: number): readonly Setting[] {
   return v8Major >= 12 && v8Major <= 14 ? BY_CALLS : []
 }
 
+const THRESHOLDS = thresholdsOf(Number.parseInt(process.versions.v8, 10))
+const ALL = THRESHOLDS.length === 0 ? [] : [...FEEDBACK, ...THRESHOLDS]
+
 const RUNNING = 0
 const READY = 1
 
@@ -76,7 +79,7 @@ export function awaitReady(rehearsals: Int32Array, hasWork: () => boolean): void
  * @param rehearsals of all threads that may rehearse at the same time
  */
 export function withFeedback(rehearsals: Int32Array, live: () => void): void {
-  withSettings(rehearsals, () => FEEDBACK, live)
+  withSettings(rehearsals, FEEDBACK, live)
 }
 
 /**
@@ -84,20 +87,12 @@ export function withFeedback(rehearsals: Int32Array, live: () => void): void {
  * @param rehearsals of all threads that may rehearse at the same time
  */
 export function withEagerCompiler(rehearsals: Int32Array, live: () => void): void {
-  withSettings(rehearsals, thresholdsOf, live)
+  withSettings(rehearsals, THRESHOLDS, live)
 }
 
-function withSettings(
-  rehearsals: Int32Array,
-  settingsOf: (v8Major: number) => readonly Setting[],
-  live: () => void,
-): void {
+function withSettings(rehearsals: Int32Array, wanted: readonly Setting[], live: () => void): void {
   const given = process.execArgv.join(' ').replaceAll('_', '-')
-  const major = Number.parseInt(process.versions.v8, 10)
-  const thresholds = thresholdsOf(major)
-  const known = thresholds.length === 0 ? [] : [...FEEDBACK, ...thresholds]
-  const ours = known.filter(({ flag }) => !given.includes(flag))
-  const wanted = settingsOf(major)
+  const ours = ALL.filter(({ flag }) => !given.includes(flag))
   Atomics.add(rehearsals, RUNNING, 1)
   for (const each of ours) if (wanted.includes(each)) setFlagsFromString(each.eager)
   try {

@@ -23,7 +23,7 @@ await runWorker(async (tell) => {
   const clock = monotonicClock
   const pageSize = plan.pageBytes
   const transport = await loadTransport(plan.sourceUrl, plan.transportModule)
-  const channel = openLane(transport, plan, plan, 'demand')
+  const channel = openLane(transport, plan, 'demand')
   const board = new Board(plan.board)
   const prefaultEvent = new EventFd(plan.prefaultBellFd)
   const prefaultBell = board.prefaultBell({ signal: () => prefaultEvent.signal(), sleep: () => {} })

@@ -8,7 +8,7 @@ import { PlacingAgent } from '../lane/placing-agent.ts'
 import { isOn } from '../levels.ts'
 import { libc } from '../native/libc.ts'
 import { scheduleThread } from '../native/sched.ts'
-import type { AttachSettings } from './plans.ts'
+import type { AttachPlan } from './plans.ts'
 import { runAgent } from './run-agent.ts'
 import { runWorker } from './run-worker.ts'
 import { AdaptiveWait } from './wait.ts'
@@ -17,7 +17,7 @@ import { AdaptiveWait } from './wait.ts'
 const SPIN_NS = 500_000
 
 await runWorker(async (tell) => {
-  const plan = workerData as AttachSettings
+  const plan = workerData as AttachPlan
   const errand = new Errand(plan.errand as Int32Array)
   if (isOn('class', plan.without)) scheduleThread(PREFAULT_NICE, PREFAULT_SLICE_NS)
   errand.helper = libc().gettid()

@@ -12,7 +12,7 @@ import type { Affinity } from './affinity.ts'
 import type { LazyShare } from './lazy-join.ts'
 import type { WaitMode } from './wait.ts'
 
-/** One client slot of a daemon: what its workers are started with, before anything is known of the image. */
+/** One client slot of a daemon: what its workers share that is known from the start. */
 export interface AttachSettings {
   readonly socketPath: string
   readonly sourceUrl: string
@@ -38,7 +38,7 @@ export interface AttachSettings {
   readonly rehearsals: Int32Array<SharedArrayBuffer>
 }
 
-/** What they are posted once it is known: the image, and the states of its pages. */
+/** What is known later: the image, and the states of its pages. The demand worker, which starts first, is posted it. */
 export interface AttachImage {
   readonly pageCount: number
   readonly imageId: string
@@ -49,10 +49,11 @@ export interface AttachImage {
   readonly prefaultBellFd: number
 }
 
+export type AttachPlan = AttachSettings & AttachImage
+
 /** One LazyMemory: the same lanes for readers of this process. */
 export interface LazyPlan
-  extends Omit<AttachSettings, 'socketPath' | 'keep' | 'onLoss' | 'affinity' | 'rehearsals'>,
-    AttachImage {
+  extends Omit<AttachPlan, 'socketPath' | 'keep' | 'onLoss' | 'affinity' | 'rehearsals'> {
   readonly lazy: LazyDescription
 }
 

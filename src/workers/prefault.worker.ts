@@ -22,9 +22,9 @@ import { Counters } from '../ring/counters.ts'
 import { RingConsumer } from '../ring/spsc-ring.ts'
 import { keepAside } from './affinity.ts'
 import { awaitReady } from './eager-compiler.ts'
-import type { AttachImage, AttachSettings, LazyPlan } from './plans.ts'
+import type { AttachPlan, LazyPlan } from './plans.ts'
 import { runAgent } from './run-agent.ts'
-import { nextMessage, runWorker } from './run-worker.ts'
+import { runWorker } from './run-worker.ts'
 import { ifAllowed } from './scratch-road.ts'
 import { StandingAside } from './standing-aside.ts'
 import { loadTransport, openLane, schemeOf } from './transports.ts'
@@ -32,7 +32,7 @@ import { makeWait } from './wait.ts'
 import { warmUpPrefault, warmUpPrefaultBriefly } from './warm-up-prefault.ts'
 
 await runWorker(async (tell) => {
-  const plan = workerData as AttachSettings | LazyPlan
+  const plan = workerData as AttachPlan | LazyPlan
   const clock = monotonicClock
   const pageSize = plan.pageBytes
   const without = plan.without
@@ -49,12 +49,10 @@ await runWorker(async (tell) => {
   }
   const mayRehearse =
     rehearsals !== undefined && ifAllowed(() => warmUpPrefaultBriefly(clock, makeStrategy(true)))
-  const image = await nextMessage<AttachImage>(parentPort)
-  if (!image) return
-  const channel = openLane(transport, plan, image, 'prefault')
-  const demandEvent = new EventFd(image.demandBellFd)
+  const channel = openLane(transport, plan, 'prefault')
+  const demandEvent = new EventFd(plan.demandBellFd)
   const demandBell = board.demandBell({ signal: () => demandEvent.signal(), sleep: () => {} })
-  const bell = new EventFd(image.prefaultBellFd)
+  const bell = new EventFd(plan.prefaultBellFd)
   const doorbell = board.prefaultBell({ signal: () => bell.signal(), sleep: (ms) => agent.park(ms) })
   if (isOn('class', without)) scheduleThread(PREFAULT_NICE, PREFAULT_SLICE_NS)
   tell({ kind: 'ready' })
@@ -65,7 +63,7 @@ await runWorker(async (tell) => {
     ifAllowed(() => warmUpPrefault(clock, makeStrategy(true), rehearsals, hasWork))
   }
   const lane = new PrefaultLane(channel, {
-    table: new PageTable(image.table, image.pageCount),
+    table: new PageTable(plan.table, plan.pageCount),
     board,
     hints: new RingConsumer(plan.board.hints),
     policy: new SequentialPolicy(),

@@ -3,7 +3,7 @@ import { FaultlaneError } from '../errors.ts'
 import type { SourceTransport } from '../transport/source.ts'
 import * as tcp from '../transport/tcp/index.ts'
 import type { Channel, Lane, Transport } from '../transport/transport.ts'
-import type { AttachImage, AttachSettings } from './plans.ts'
+import type { AttachPlan, LazyPlan } from './plans.ts'
 
 interface TransportModule {
   readonly transport?: Transport
@@ -64,20 +64,18 @@ export async function loadTransport(url: string, modulePath?: string): Promise<T
 /** A lane's channel to the image that was described. Throws GEOMETRY_MISMATCH for another, and what Transport.open throws. */
 export function openLane(
   transport: Transport,
-  settings: Pick<AttachSettings, 'sourceUrl' | 'pageBytes' | 'without'>,
-  { imageId }: Pick<AttachImage, 'imageId'>,
+  plan: Pick<AttachPlan | LazyPlan, 'sourceUrl' | 'pageBytes' | 'imageId' | 'without'>,
   lane: Lane,
 ): Channel {
-  const { sourceUrl, pageBytes, without } = settings
-  const channel = transport.open(sourceUrl, lane, { pageSize: pageBytes, without })
+  const channel = transport.open(plan.sourceUrl, lane, { pageSize: plan.pageBytes, without: plan.without })
   const got = channel.info.imageId
-  if (got === imageId) return channel
+  if (got === plan.imageId) return channel
   channel.close()
   throw new FaultlaneError({
     code: 'GEOMETRY_MISMATCH',
     what: 'image of the source',
     got,
-    expected: imageId,
+    expected: plan.imageId,
   })
 }
 
