@@ -91,7 +91,16 @@ describe('yield', () => {
     let yields = 0
     const wait = new AdaptiveWait({ nowNs: () => 0 }, () => yields++)
     for (const work of [1, 0, 0, 0, 1, 1]) wait.shouldPark(work)
-    expect(yields).toBe(2) // The first idle turn only notes the time.
+    expect(yields).toBe(3)
+  })
+
+  it('looks once more after it gave way: what came meanwhile needs no park', () => {
+    let nowNs = 0
+    const wait = new AdaptiveWait({ nowNs: () => nowNs }, () => (nowNs += 15_000), 20_000)
+    expect([1, 0, 0].map((work) => wait.shouldPark(work))).toEqual([false, false, false])
+    expect(nowNs).toBe(30_000) // Longer than it spins, but the turn after it may find something.
+    expect(wait.shouldPark(1)).toBe(false)
+    expect([0, 0, 0].map((work) => wait.shouldPark(work))).toEqual([false, false, true])
   })
 
   it('off: the wait is the same, without the system call', () => {

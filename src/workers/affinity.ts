@@ -14,18 +14,14 @@ export type Affinity = 'auto' | 'off' | number
 
 /**
  * Keeps the calling thread where it belongs. Throws BAD_ARGUMENT for a processor that it may not run on.
- * @returns lets it run on both of two processors, or keeps it to the first again; undefined where there is nothing to choose
+ * @returns keeps it to the second of two processors, or to the first again; undefined where there is nothing to choose
  */
-export function settleThread(affinity: Affinity): ((isFree: boolean) => void) | undefined {
+export function settleThread(affinity: Affinity): ((isApart: boolean) => void) | undefined {
   if (affinity === 'off') return undefined
   const allowed = allowedProcessors()
   if (affinity === 'auto') {
     if (allowed.length !== 2 || !keepThread(allowed.slice(0, 1))) return undefined
-    return (isFree) => {
-      // Away from the source at once: left to itself it is moved after ticks.
-      keepThread(isFree ? allowed.slice(1) : allowed.slice(0, 1))
-      if (isFree) keepThread(allowed)
-    }
+    return (isApart) => keepThread(isApart ? allowed.slice(1) : allowed.slice(0, 1))
   }
   if (allowed.includes(affinity) && keepThread([affinity])) return undefined
   throw new FaultlaneError({

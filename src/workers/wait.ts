@@ -68,12 +68,11 @@ export class AdaptiveWait implements WaitStrategy {
       this.#idleTurns = 0
       return false
     }
-    if (this.#idleTurns++ === 0) {
-      this.#idleSinceNs = this.#clock.nowNs()
-      return false
-    }
+    const nowNs = this.#clock.nowNs()
+    if (this.#idleTurns++ === 0) this.#idleSinceNs = nowNs
+    else if (nowNs - this.#idleSinceNs > this.#spinNs) return true
     this.#yield()
-    return this.#clock.nowNs() - this.#idleSinceNs > this.#spinNs
+    return false
   }
 
   onAwake(): void {

@@ -1,29 +1,29 @@
 import { describe, expect, it } from 'vitest'
 import { Roaming } from '../../src/workers/roaming.ts'
 
-/** A machine on which a fault takes so long, kept and free, with a client that pauses in between. */
+/** A machine on which a fault takes so long, with the source and apart from it, with a client that pauses in between. */
 class Machine {
   nowNs = 0
   faults = 0
-  isFree = false
+  isApart = false
   moves = 0
   asked = 0
   readonly roaming: Roaming
-  readonly keptNs: number
-  freeNs: number
+  readonly togetherNs: number
+  apartNs: number
   pauseNs: number
 
-  constructor(keptNs: number, freeNs: number, pauseNs = 0) {
-    this.keptNs = keptNs
-    this.freeNs = freeNs
+  constructor(togetherNs: number, apartNs: number, pauseNs = 0) {
+    this.togetherNs = togetherNs
+    this.apartNs = apartNs
     this.pauseNs = pauseNs
     const inner = { shouldPark: () => this.asked++ < 0, onAwake: () => {} }
     this.roaming = new Roaming(
       inner,
       { nowNs: () => this.nowNs },
       () => this.faults,
-      (isFree) => {
-        this.isFree = isFree
+      (isApart) => {
+        this.isApart = isApart
         this.moves++
       },
     )
@@ -31,14 +31,14 @@ class Machine {
 
   /** Each fault is two turns with work, and some without. */
   fault(count: number): number {
-    let free = 0
+    let apart = 0
     for (let i = 0; i < count; i++) {
       this.faults++
-      this.nowNs += (this.isFree ? this.freeNs : this.keptNs) + this.pauseNs
+      this.nowNs += (this.isApart ? this.apartNs : this.togetherNs) + this.pauseNs
       for (const work of [1, 0, 0, 1, 0]) this.roaming.shouldPark(work)
-      if (this.isFree) free++
+      if (this.isApart) apart++
     }
-    return free / count
+    return apart / count
   }
 }
 
@@ -46,13 +46,13 @@ describe('Roaming', () => {
   it('tries both and goes where faults are faster', () => {
     const machine = new Machine(34_000, 24_000)
     machine.fault(256)
-    expect(machine.moves).toBeGreaterThanOrEqual(3) // Kept, free, kept, free.
+    expect(machine.moves).toBeGreaterThanOrEqual(3) // Together, apart, together, apart.
     expect(machine.fault(10_000)).toBe(1)
   })
 
-  it('stays kept where that is as fast, or nearly: its tail is shorter', () => {
-    for (const freeNs of [119_000, 62_000, 57_000]) {
-      const machine = new Machine(62_000, freeNs)
+  it('stays together where that is as fast, or nearly: its tail is shorter', () => {
+    for (const apartNs of [119_000, 62_000, 57_000]) {
+      const machine = new Machine(62_000, apartNs)
       machine.fault(256)
       expect(machine.fault(10_000)).toBe(0)
     }
@@ -64,17 +64,17 @@ describe('Roaming', () => {
     expect(machine.moves).toBe(0)
     machine.pauseNs = 0
     machine.fault(400)
-    expect(machine.isFree).toBe(true)
+    expect(machine.isApart).toBe(true)
     machine.pauseNs = 1_000_000
     machine.fault(100)
-    expect(machine.isFree).toBe(false)
+    expect(machine.isApart).toBe(false)
   })
 
   it('looks again before long: a machine changes', () => {
     const machine = new Machine(34_000, 24_000)
     machine.fault(300)
-    expect(machine.isFree).toBe(true)
-    machine.freeNs = 50_000
+    expect(machine.isApart).toBe(true)
+    machine.apartNs = 50_000
     machine.fault(21_000)
     expect(machine.fault(1000)).toBe(0)
   })
@@ -82,7 +82,7 @@ describe('Roaming', () => {
   it('never divides by no faults, and asks the strategy within for every turn', () => {
     const machine = new Machine(34_000, 24_000)
     for (let turn = 0; turn < 1000; turn++) machine.roaming.shouldPark(1)
-    expect(machine.isFree).toBe(false)
+    expect(machine.isApart).toBe(false)
     expect(machine.asked).toBe(1000)
   })
 })
