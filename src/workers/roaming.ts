@@ -2,7 +2,7 @@
  * Which of two processors the demand agent keeps to, found out while it works. Together with the source on the first, no hop of a
  * fault wakes a processor from its sleep, except the last one, to the toucher's; apart from it on the second, the two spin side by
  * side, so that neither sleeps nor gives way to the other. Which is faster is the machine's: stalls of 5000 touches had a median of 30 µs
- * together and 23 apart (2 × Xeon), and elsewhere 62 together and 119 where the kernel chose (2 × AMD EPYC).
+ * together and 21 apart (2 × Xeon), and elsewhere 62 together and 119 where the kernel chose (2 × AMD EPYC).
  * Together has the shorter tail (p99.9 0.3 to 0.7 ms against 0.9), so apart must be clearly faster.
  *
  * Judged by the time from fault to fault while a client faults without a break, in turns of both. A client that faults
@@ -13,14 +13,14 @@ import type { WaitStrategy } from './wait.ts'
 
 /** Turns with work between two looks: some 64 faults. */
 const TURNS_PER_PERIOD = 128
-/** Together, apart, together, apart: each is judged by the better of its two. */
-const TRIAL_PERIODS = 4
+/** Together, apart and so on: each is judged by the best of its four. */
+const TRIAL_PERIODS = 8
 /** Then the better one, for some 20,000 faults. */
 const PERIODS_PER_CHOICE = 320
 /** From one fault to the next, at most, of a client that does little else. */
 const BUSY_NS_MAX = 200_000
 /** Apart is chosen when it takes at most this part of the time. */
-const APART_GAIN = 0.9
+const APART_GAIN = 0.95
 
 /** Goes on waiting as the strategy that it is given does. */
 export class Roaming implements WaitStrategy {

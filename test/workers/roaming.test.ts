@@ -45,15 +45,15 @@ class Machine {
 describe('Roaming', () => {
   it('tries both and goes where faults are faster', () => {
     const machine = new Machine(34_000, 24_000)
-    machine.fault(256)
+    machine.fault(520)
     expect(machine.moves).toBeGreaterThanOrEqual(3) // Together, apart, together, apart.
     expect(machine.fault(10_000)).toBe(1)
   })
 
   it('stays together where that is as fast, or nearly: its tail is shorter', () => {
-    for (const apartNs of [119_000, 62_000, 57_000]) {
+    for (const apartNs of [119_000, 62_000, 60_000]) {
       const machine = new Machine(62_000, apartNs)
-      machine.fault(256)
+      machine.fault(520)
       expect(machine.fault(10_000)).toBe(0)
     }
   })
@@ -63,7 +63,7 @@ describe('Roaming', () => {
     expect(machine.fault(1000)).toBe(0)
     expect(machine.moves).toBe(0)
     machine.pauseNs = 0
-    machine.fault(400)
+    machine.fault(700)
     expect(machine.isApart).toBe(true)
     machine.pauseNs = 1_000_000
     machine.fault(100)
@@ -72,7 +72,7 @@ describe('Roaming', () => {
 
   it('looks again before long: a machine changes', () => {
     const machine = new Machine(34_000, 24_000)
-    machine.fault(300)
+    machine.fault(600)
     expect(machine.isApart).toBe(true)
     machine.apartNs = 50_000
     machine.fault(21_000)
