@@ -8,9 +8,11 @@ import { rolldown } from 'rolldown'
 /** Rooms that nearly every entry has something of: one file, so that none of them is looked for twice. */
 const CORE =
   /^((native|memory|ring|prefault|fault|lane|transport|workers)\/|(errors|clock|config|levels)\.ts$)/
-/** What only some have: entries themselves, other transports, what rehearses one agent, what brings piscina along. */
+/** What a program begins with, before it loads anything else. */
+const START = /^(native\/threads|workers\/thread)\.ts$/
+/** What only some have: entries themselves, other transports, what rehearses one agent, what starts workers, what brings piscina along. */
 const NOT_CORE =
-  /\.worker\.ts$|^workers\/(tasks\.ts|task-pool\.ts|warm-up-)|^transport\/(shm|shared-image|rdma-sim|conformance)/
+  /\.worker\.ts$|^workers\/(tasks\.ts|task-pool\.ts|spawn\.ts|warm-up-)|^transport\/(shm|shared-image|rdma-sim|conformance)/
 
 /** Overwrites the entries among what was compiled to dist/. */
 export async function bundle(root) {
@@ -23,10 +25,9 @@ export async function bundle(root) {
     'workers/tasks.ts',
     ...workers.map((file) => `workers/${file}`),
   ]
-  const isCore = (id) => {
-    const file = relative(src, id) // Wherever the project lies.
-    return CORE.test(file) && !NOT_CORE.test(file)
-  }
+  const fileOf = (id) => relative(src, id) // Wherever the project lies.
+  const isStart = (id) => START.test(fileOf(id))
+  const isCore = (id) => CORE.test(fileOf(id)) && !NOT_CORE.test(fileOf(id)) && !isStart(id)
   const build = await rolldown({
     cwd: root,
     input: Object.fromEntries(entries.map((file) => [file.slice(0, -'.ts'.length), join(src, file)])),
@@ -42,7 +43,10 @@ export async function bundle(root) {
     // A folder below dist/, as every room is: paths relative to a module's own are right there too.
     chunkFileNames: 'chunks/[name].js',
     codeSplitting: {
-      groups: [{ name: 'core', test: isCore, minShareCount: 2 }],
+      groups: [
+        { name: 'start', test: isStart },
+        { name: 'core', test: isCore, minShareCount: 2 },
+      ],
     },
   })
   await build.close()

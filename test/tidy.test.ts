@@ -151,7 +151,7 @@ describe('src', () => {
     }
     expect(files.filter((file) => !reached.has(file))).toEqual([])
     // A worker lives only through the role that spawns it.
-    const roles = /type Role = ([^\n]+)/.exec(text.get('workers/spawn.ts') as string)?.[1] ?? ''
+    const roles = /type Role = ([^\n]+)/.exec(text.get('workers/thread.ts') as string)?.[1] ?? ''
     const workers = files.flatMap((file) => /^workers\/(.+)\.worker\.ts$/.exec(file)?.[1] ?? [])
     expect(workers.filter((role) => !roles.includes(`'${role}'`))).toEqual([])
   })

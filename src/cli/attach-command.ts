@@ -1,5 +1,5 @@
 import { type Command, Option } from 'commander'
-import { attach } from '../daemon/attach.ts'
+import { attachWith } from '../daemon/attach.ts'
 import type { FaultlaneError } from '../errors.ts'
 import type { AgentEvent } from '../lane/agent-event.ts'
 import type { LossPolicy } from '../lane/client-session.ts'
@@ -9,6 +9,7 @@ import { attachReport, type WaitsUs } from '../report/attach-report.ts'
 import { type Affinity, noteHelpers } from '../workers/affinity.ts'
 import { schemeOf } from '../workers/transports.ts'
 import { WAIT_MODES, type WaitMode } from '../workers/wait.ts'
+import type { Begun } from './command-line.ts'
 import { writeJson } from './json-output.ts'
 import { onceStopped, say } from './signals.ts'
 import { formatSize, parseAffinity, parseList, parsePageSize, sayWithout } from './values.ts'
@@ -28,7 +29,7 @@ interface Flags {
   json?: string
 }
 
-export function addAttach(program: Command): void {
+export function addAttach(program: Command, begun: Begun): void {
   program
     .command('attach')
     .description('a fault handler: takes a client’s userfaultfd in and answers its faults from a page source')
@@ -77,7 +78,7 @@ export function addAttach(program: Command): void {
     )
     .option('--transport <module>', 'a third party’s transport (an ES module, ./file.js)')
     .option('--json <file>', 'write the figures of each client as JSON, - for standard output')
-    .action(run)
+    .action((flags: Flags) => run(flags, begun))
 }
 
 /** Nothing where no fault met a page in flight. */
@@ -85,8 +86,8 @@ function promotedText({ count, p99 }: WaitsUs): string {
   return count === 0 ? '' : `${count} waited for prefault, p99 ${p99} µs; `
 }
 
-async function run(flags: Flags): Promise<void> {
-  const keepHelpersOff = noteHelpers(isOn('affinity', flags.without) ? flags.affinity : 'off')
+async function run(flags: Flags, { helpers, demandThread }: Begun): Promise<void> {
+  const keepHelpersOff = noteHelpers(isOn('affinity', flags.without) ? flags.affinity : 'off', helpers)
   let failed = false
   const written: Promise<boolean>[] = []
   const context = {
@@ -130,7 +131,7 @@ async function run(flags: Flags): Promise<void> {
     say(`faultlane: ${error.message}`)
     process.exit(1)
   }
-  const attachment = await attach({
+  const attachment = await attachWith(demandThread, {
     socket: flags.socket,
     source: flags.source,
     prefault: flags.prefault,

@@ -1,6 +1,7 @@
 import { type Command, Option } from 'commander'
 import { serve } from '../daemon/serve.ts'
 import { isOn, type LevelName, levelsAt } from '../levels.ts'
+import { otherThreads } from '../native/threads.ts'
 import type { LatencySnapshot } from '../ring/latency-snapshot.ts'
 import { nicPresets } from '../transport/rdma-sim/nic-presets.ts'
 import { parseLink } from '../transport/tcp/link-spec.ts'
@@ -67,7 +68,10 @@ export function addServe(program: Command): void {
         })
       }
       const listen = flags.nic === undefined ? flags.listen : withSetting(flags.listen, 'nic', flags.nic)
-      const keepHelpersOff = noteHelpers(isOn('affinity', flags.without) ? flags.affinity : 'off')
+      const keepHelpersOff = noteHelpers(
+        isOn('affinity', flags.without) ? flags.affinity : 'off',
+        otherThreads(),
+      )
       const serving = await serve({
         ...(flags.image === undefined ? {} : { image: flags.image }),
         ...(flags.synthetic === undefined ? {} : { synthetic: flags.synthetic }),

@@ -17,7 +17,8 @@ import type { ImageInfo } from '../transport/transport.ts'
 import type { Affinity } from '../workers/affinity.ts'
 import { allocateRehearsals, endWaiting } from '../workers/eager-compiler.ts'
 import type { AttachImage, AttachPlan, AttachSettings, WorkerMessage } from '../workers/plans.ts'
-import { type RunningWorker, spawnWorker } from '../workers/spawn.ts'
+import { type RunningWorker, spawnWorker, watchOver } from '../workers/spawn.ts'
+import { type Role, startThread, type Thread } from '../workers/thread.ts'
 import { loadTransport, schemeOf } from '../workers/transports.ts'
 import type { WaitMode } from '../workers/wait.ts'
 import { resolveUrl } from './resolve-url.ts'
@@ -78,12 +79,20 @@ export interface Attachment {
 }
 
 /**
- * Starts a fault handler and resolves once clients may connect. Throws CONNECT_FAILED, PROTOCOL, VERSION_MISMATCH,
+ * Starts a fault handler and resolves once clients may connect; prefault follows within 100 ms. Throws CONNECT_FAILED, PROTOCOL, VERSION_MISMATCH,
  * GEOMETRY_MISMATCH, ADDRESS_IN_USE, BAD_ARGUMENT, NATIVE_UNAVAILABLE.
  *
  * Until then, and for some 300 ms after it or until a client comes, the engine compiles eagerly in all threads of the process.
  */
-export async function attach(options: AttachOptions): Promise<Attachment> {
+export function attach(options: AttachOptions): Promise<Attachment> {
+  return attachWith(undefined, options)
+}
+
+/**
+ * As attach().
+ * @param started the demand agent's thread, of a program that has started it ahead
+ */
+export async function attachWith(started: Thread | undefined, options: AttachOptions): Promise<Attachment> {
   const sourceUrl = await resolveUrl(options.source)
   const without = requireLevels(options.without ?? [], 'attach', schemeOf(sourceUrl))
   const pageBytes = options.pageSize ?? 4096
@@ -119,7 +128,10 @@ export async function attach(options: AttachOptions): Promise<Attachment> {
     if (message.kind === 'failed') options.onFailed?.(new FaultlaneError(message.failure))
   }
   // It starts, and rehearses, while this thread asks the source what it has. The others follow: they are ready sooner.
-  const demandWorker = spawnWorker('demand', settings, onMessage)
+  const demandThread = started ?? startThread('demand')
+  demandThread.ref()
+  const demandWorker = watchOver('demand', demandThread, onMessage)
+  demandWorker.post(settings)
   const workers: RunningWorker[] = [demandWorker]
   const board = new Board(memory)
   let demandEvent: EventFd | undefined
@@ -158,18 +170,24 @@ export async function attach(options: AttachOptions): Promise<Attachment> {
       }
       // Until now a signal would have waited for the source's answer, and there is nothing to leave behind.
       options.onStarting?.(close)
-      const plan: AttachPlan = { ...settings, ...image }
-      if (hasPrefaultAgent) workers.push(spawnWorker('prefault', plan, onMessage))
-      if (errand) workers.push(spawnWorker('placing', plan, onMessage))
     } finally {
       demandWorker.post(image)
     }
-    await Promise.all(workers.map((worker) => worker.ready))
+    await demandWorker.ready
     endWaiting(settings.rehearsals)
   } catch (error) {
     await close()
     throw error
   }
+  // Clients may come. Who fetches ahead follows: its start takes the processor that compiles what the demand agent rehearses.
+  const plan: AttachPlan = { ...settings, ...image }
+  const follow = (role: Role) => {
+    const worker = spawnWorker(role, plan, onMessage)
+    workers.push(worker)
+    worker.ready.catch((error) => closing ?? options.onFailed?.(error as FaultlaneError))
+  }
+  if (hasPrefaultAgent && !closing) follow('prefault')
+  if (errand && !closing) follow('placing')
   const demand = new Counters(DEMAND_COUNTERS, settings.demandCounters)
   const prefaulted = new Counters(PREFAULT_COUNTERS, settings.prefaultCounters)
   return {

@@ -237,11 +237,15 @@ export class DemandLane implements CompletionSink, FaultSink {
     this.#counters.add(this.#count.removed, removed)
   }
 
-  onCompletion(workId: number, firstPage: number, _pageCount: number, kind: number, address: number): void {
+  onCompletion(workId: number, firstPage: number, pageCount: number, kind: number, address: number): void {
     const page = this.#workPage[workId] as number
     const startNs = this.#workStartNs[workId] as number
     this.#freeWork[this.#freeWorkCount++] = workId
-    if (!this.#placer || page !== firstPage) return // Its client is gone, and so is its page.
+    if (!this.#placer || page !== firstPage) {
+      // Its client is gone, and so is its page: no other is charged with it.
+      if (kind === COMPLETION.CONTENT) this.#bytesShown += pageCount * this.#channel.info.pageSize
+      return
+    }
     if (startNs === SECOND) {
       // Too late, or the source could not: prefault's copy is or was the one.
       if (kind === COMPLETION.ERROR || this.#table.state(page) !== PAGE.PROMOTED) return

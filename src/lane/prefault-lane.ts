@@ -211,7 +211,11 @@ export class PrefaultLane implements CompletionSink {
       this.#activeUntilNs += activeUs * 1000
       this.#parts.window.onCompletion(bytes, nowNs - (this.#workStartNs[workId] as number), nowNs)
     }
-    if (!this.#placer || this.#workIsStale[workId] === 1) return
+    if (!this.#placer || this.#workIsStale[workId] === 1) {
+      // Asked for by a client that is gone: no other is charged with it.
+      if (kind === COMPLETION.CONTENT) this.#bytesShown += pageCount * this.#pageBytes
+      return
+    }
     if (kind === COMPLETION.ERROR) {
       this.#loseRun(firstPage, pageCount, this.#count.errors)
       return

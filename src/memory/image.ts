@@ -2,8 +2,8 @@
  * A frozen memory image as the source sees it: mapped, read-only, with its holes known. Made once by the serving
  * process; the threads that serve it attach to the same mapping by its plain description.
  */
-import { createHash } from 'node:crypto'
 import { closeSync, constants, fstatSync, openSync } from 'node:fs'
+import { createRequire } from 'node:module'
 import { FaultlaneError } from '../errors.ts'
 import { MAP, PROT, SEEK } from '../native/abi.ts'
 import { check, libc } from '../native/libc.ts'
@@ -67,6 +67,8 @@ export class Image {
     // What is in memory already is mapped at once: the first touch of each page would cost a minor fault.
     const flags = MAP.SHARED | MAP.NORESERVE | (isOurs ? MAP.POPULATE : 0)
     const address = check(libc().mmap(0, bytes, PROT.READ, flags, fd, 0), 'mmap', name)
+    // Loaded where it is needed: it takes a thread 4 ms, and only a source names its image.
+    const { createHash } = createRequire(import.meta.url)('node:crypto') as typeof import('node:crypto')
     const id = createHash('sha256').update(identity).digest('hex').slice(0, 16)
     return new Image({ name, id, bytes, address, fd, extents: findExtents(fd, bytes), isOurs })
   }

@@ -1,7 +1,6 @@
 /** Scheduling of the calling thread. What the kernel refuses is left as it is. */
-import { closeSync, openSync, readdirSync, readlinkSync, readSync } from 'node:fs'
+import { closeSync, openSync, readSync } from 'node:fs'
 import { getPriority } from 'node:os'
-import { basename } from 'node:path'
 import { PR_SET_TIMERSLACK, SCHED, SCHED_ATTR_BYTES, SYS } from './abi.ts'
 import { NativeBuffer } from './buffer.ts'
 import { libc } from './libc.ts'
@@ -34,18 +33,6 @@ export function allowedProcessors(): number[] {
     if (((set.u8[cpu >> 3] as number) >> (cpu & 7)) & 1) processors.push(cpu)
   }
   return processors
-}
-
-/** The other threads of this process, as the kernel numbers them; none where there is no /proc. Loads nothing native. */
-export function otherThreads(): number[] {
-  try {
-    const own = basename(readlinkSync('/proc/thread-self'))
-    return readdirSync('/proc/self/task')
-      .filter((thread) => thread !== own)
-      .map(Number)
-  } catch {
-    return []
-  }
 }
 
 /** Keeps one thread, this one by default, on these processors; whether the kernel took it. */

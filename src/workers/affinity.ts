@@ -7,7 +7,7 @@
  * With more processors there is an idle one for everybody, and the kernel chooses better than we could.
  */
 import { FaultlaneError } from '../errors.ts'
-import { allowedProcessors, keepThread, otherThreads } from '../native/sched.ts'
+import { allowedProcessors, keepThread } from '../native/sched.ts'
 
 /** auto: the first of two processors, anywhere with any other number of them; or a processor's number. */
 export type Affinity = 'auto' | 'off' | number
@@ -43,14 +43,15 @@ export function keepAside(affinity: Affinity): ((isFree: boolean) => void) | und
 }
 
 /**
- * For a program of ours, at its start, while all other threads are the engine's helpers: what to call when it is ready. From then on,
+ * For a program of ours: what to call when it is ready. From then on,
  * where settleThread() keeps the demand road to the first of two processors, they keep to the second. Compiling what the first faults
  * run, they held the road up for a scheduler's tick now and then: p99.9 of 5000 touches 3.7 ms, and 2.2 without (medians of 2 pairs).
- * Before, while those of the demand road rehearse, they have both. Threads started later are not touched.
+ * Before, while those of the demand road rehearse, they have both.
+ *
+ * @param helpers the program's threads at its start, when all others are the engine's
  */
-export function noteHelpers(affinity: Affinity): () => void {
+export function noteHelpers(affinity: Affinity, helpers: readonly number[]): () => void {
   if (affinity !== 'auto') return () => {}
-  const helpers = otherThreads()
   return () => {
     const allowed = allowedProcessors()
     if (allowed.length !== 2) return

@@ -1,5 +1,5 @@
 /** Wiring: one demand agent in one thread. */
-import { parentPort, workerData } from 'node:worker_threads'
+import { parentPort } from 'node:worker_threads'
 import { monotonicClock } from '../clock.ts'
 import { DEMAND_SLICE_NS, QUIET_READ_PAGES_MAX, RECONNECT_TIMEOUT_MS } from '../config.ts'
 import { Board } from '../lane/board.ts'
@@ -29,7 +29,9 @@ import { makeWait } from './wait.ts'
 import { warmUpDemand } from './warm-up-demand.ts'
 
 await runWorker(async (tell) => {
-  const plan = workerData as AttachSettings
+  const plan = await nextMessage<AttachSettings>(parentPort)
+  if (!plan) return
+  const imageCame = nextMessage<AttachImage>(parentPort) // From here on: a message that nobody listens for is gone.
   const clock = monotonicClock
   const transport = await loadTransport(plan.sourceUrl, plan.transportModule)
   const pageSize = plan.pageBytes
@@ -50,7 +52,7 @@ await runWorker(async (tell) => {
       isStopped: () => doorbell.isStopped(),
     }),
   )
-  const image = await nextMessage<AttachImage>(parentPort)
+  const image = await imageCame
   if (!image) return
   const real = openLane(transport, { ...plan, ...image }, 'demand')
   const scheduling = schedulingOf(plan.scheduling, without)

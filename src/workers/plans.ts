@@ -38,7 +38,7 @@ export interface AttachSettings {
   readonly rehearsals: Int32Array<SharedArrayBuffer>
 }
 
-/** What is known later: the image, and the states of its pages. The demand worker, which starts first, is posted it. */
+/** What is known later: the image, and the states of its pages. The demand worker is posted the settings and then this. */
 export interface AttachImage {
   readonly pageCount: number
   readonly imageId: string

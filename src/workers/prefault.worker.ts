@@ -14,7 +14,9 @@ import { PrefaultLane } from '../lane/prefault-lane.ts'
 import { PREFAULT_COUNTERS } from '../lane/stats.ts'
 import { isOn } from '../levels.ts'
 import { PageTable } from '../memory/page-table.ts'
+import { POLL } from '../native/abi.ts'
 import { EventFd } from '../native/event-fd.ts'
+import { PollSet } from '../native/poll-set.ts'
 import { allowedProcessors, openThreadTimes, scheduleThread } from '../native/sched.ts'
 import { schedulingOf } from '../prefault/schedulings.ts'
 import { SequentialPolicy } from '../prefault/sequential.ts'
@@ -22,6 +24,7 @@ import { Counters } from '../ring/counters.ts'
 import { RingConsumer } from '../ring/spsc-ring.ts'
 import { keepAside } from './affinity.ts'
 import { awaitReady } from './eager-compiler.ts'
+import { openPatiently } from './open-patiently.ts'
 import type { AttachPlan, LazyPlan } from './plans.ts'
 import { runAgent } from './run-agent.ts'
 import { runWorker } from './run-worker.ts'
@@ -49,11 +52,23 @@ await runWorker(async (tell) => {
   }
   const mayRehearse =
     rehearsals !== undefined && ifAllowed(() => warmUpPrefaultBriefly(clock, makeStrategy(true)))
-  const channel = openLane(transport, plan, 'prefault')
   const demandEvent = new EventFd(plan.demandBellFd)
   const demandBell = board.demandBell({ signal: () => demandEvent.signal(), sleep: () => {} })
   const bell = new EventFd(plan.prefaultBellFd)
-  const doorbell = board.prefaultBell({ signal: () => bell.signal(), sleep: (ms) => agent.park(ms) })
+  let agent: PrefaultAgent | undefined
+  const idle = new PollSet(1)
+  idle.set(0, bell.fd, POLL.IN)
+  const sleepWithoutAgent = (ms: number) => {
+    if (idle.wait(ms) > 0) bell.drain()
+  }
+  const doorbell = board.prefaultBell({
+    signal: () => bell.signal(),
+    sleep: (ms) => (agent ? agent.park(ms) : sleepWithoutAgent(ms)),
+  })
+  const open = () => openLane(transport, plan, 'prefault')
+  // A LazyMemory waits for both lanes. A client does not: who fetches ahead starts when clients may already come.
+  const channel = 'lazy' in plan ? open() : openPatiently(open, board, doorbell, demandBell)
+  if (!channel) return
   if (isOn('class', without)) scheduleThread(PREFAULT_NICE, PREFAULT_SLICE_NS)
   tell({ kind: 'ready' })
   if (mayRehearse) {
@@ -75,7 +90,7 @@ await runWorker(async (tell) => {
   })
   const errand = plan.errand && new Errand(plan.errand)
   const processors = 'affinity' in plan && plan.affinity !== 'off' ? allowedProcessors() : []
-  const agent = new PrefaultAgent({
+  agent = new PrefaultAgent({
     board,
     lane,
     channel,

@@ -1,9 +1,8 @@
 /** Starts a worker by its role and watches over it. The only way the rest of the program meets a thread. */
-import { Worker } from 'node:worker_threads'
+import type { Worker } from 'node:worker_threads'
 import { FaultlaneError } from '../errors.ts'
 import type { WorkerMessage } from './plans.ts'
-
-export type Role = 'demand' | 'lazy' | 'placing' | 'prefault' | 'source' | 'toucher' | 'vcpu'
+import { type Role, startThread } from './thread.ts'
 
 export interface RunningWorker {
   readonly role: Role
@@ -15,26 +14,20 @@ export interface RunningWorker {
   readonly ended: Promise<void>
 }
 
-/** Under a test runner this file runs as TypeScript, but a worker needs what the build made of it. The path is right from any room of dist. */
-function workerUrl(role: Role): URL {
-  const isSource = import.meta.url.endsWith('.ts')
-  return new URL(
-    isSource ? `../../dist/workers/${role}.worker.js` : `../workers/${role}.worker.js`,
-    import.meta.url,
-  )
-}
-
 export function spawnWorker(
   role: Role,
   plan: unknown,
   onMessage: (message: WorkerMessage) => void,
 ): RunningWorker {
-  const worker = new Worker(workerUrl(role), {
-    workerData: plan,
-    name: `faultlane-${role}`,
-    // Small heaps: the page path allocates nothing.
-    resourceLimits: { maxOldGenerationSizeMb: 128, maxYoungGenerationSizeMb: 8 },
-  })
+  return watchOver(role, startThread(role, plan), onMessage)
+}
+
+/** @param worker a thread of that role, which may have been running for a while */
+export function watchOver(
+  role: Role,
+  worker: Worker,
+  onMessage: (message: WorkerMessage) => void,
+): RunningWorker {
   let isReady = false
   const ready = new Promise<{ url?: string }>((resolve, reject) => {
     worker.on('message', (message: WorkerMessage) => {

@@ -194,4 +194,27 @@ describe('a fault on a page that prefault has in flight', () => {
     expect(placements).toBe(PAGES)
     expect([counters.snapshot().duplicate, prefaultCounters.snapshot().duplicate]).toEqual([0, 0])
   })
+
+  it('charges no client with what one before it had in flight', async () => {
+    const bytes = () => [counters, prefaultCounters].map((each) => each.snapshot().bytesReceived)
+    demand.onFault(40)
+    demand.doWork(false, false)
+    prefault.doWork()
+    const asked = prefault.readsInFlight
+    expect(asked).toBeGreaterThan(0)
+    demand.end()
+    prefault.end()
+    const before = bytes()
+    table.reset(0, PAGES, PAGE.MISSING)
+    demand.begin(new LazyFaults(lazy), new LazyPlacer(lazy))
+    prefault.begin(placer)
+    demand.onFault(63)
+    await stepUntil(
+      () => demand.doWork(true, false) + prefault.doWork(),
+      () => table.count(PAGE.PRESENT) === PAGES && demand.pending === 0 && prefault.readsInFlight === 0,
+    )
+    const after = bytes()
+    const brought = after.reduce((sum, each, lane) => sum + each - before[lane]!, 0)
+    expect(brought).toBe(PAGES * PAGE_BYTES)
+  })
 })

@@ -1,7 +1,8 @@
 import { getPriority } from 'node:os'
 import { describe, expect, it } from 'vitest'
 import { libc } from '../../src/native/libc.ts'
-import { allowedProcessors, keepThread, otherThreads, scheduleThread } from '../../src/native/sched.ts'
+import { allowedProcessors, keepThread, scheduleThread } from '../../src/native/sched.ts'
+import { otherThreads } from '../../src/native/threads.ts'
 
 describe('keepThread', () => {
   it('keeps the calling thread on some processors, and refuses one that does not exist', () => {
