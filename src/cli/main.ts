@@ -8,6 +8,8 @@ import { startThread } from '../workers/thread.ts'
 
 const helpers = otherThreads()
 const demandThread = process.argv[2] === 'attach' ? startThread('demand') : undefined
-demandThread?.unref() // No reason to stay if the command line is refused.
 const { runCommandLine } = await import('./command-line.ts')
 await runCommandLine({ helpers, demandThread })
+// If it has been told nothing, because the command line was refused: there is nothing to do. An end that it is not told of would
+// meet it while it starts, and Node 20 has died of that (SIGTRAP).
+demandThread?.postMessage(null)

@@ -90,7 +90,7 @@ export function attach(options: AttachOptions): Promise<Attachment> {
 
 /**
  * As attach().
- * @param started the demand agent's thread, of a program that has started it ahead
+ * @param started the demand agent's thread, of a program that has started it ahead; one that is told nothing is the caller's
  */
 export async function attachWith(started: Thread | undefined, options: AttachOptions): Promise<Attachment> {
   const sourceUrl = await resolveUrl(options.source)
@@ -129,7 +129,6 @@ export async function attachWith(started: Thread | undefined, options: AttachOpt
   }
   // It starts, and rehearses, while this thread asks the source what it has. The others follow: they are ready sooner.
   const demandThread = started ?? startThread('demand')
-  demandThread.ref()
   const demandWorker = watchOver('demand', demandThread, onMessage)
   demandWorker.post(settings)
   const workers: RunningWorker[] = [demandWorker]
