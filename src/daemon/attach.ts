@@ -32,7 +32,7 @@ export interface AttachOptions {
   readonly prefault?: 'off' | 'sequential'
   /** How the demand agent waits between turns. Default: adaptive. */
   readonly wait?: WaitMode
-  /** The processor that the demand agent’s thread keeps to; auto: with two of them the first, or both where that is faster. Default: auto. */
+  /** The processor that the demand agent’s thread keeps to; auto: with two of them the first, or the second where that is faster. Default: auto. */
   readonly affinity?: Affinity
   /** When the source is gone: touchers wait for it, or the client is killed (SIGKILL). Default: wait. */
   readonly onLoss?: LossPolicy
@@ -127,7 +127,7 @@ export async function attachWith(started: Thread | undefined, options: AttachOpt
     if (message.kind === 'agent') options.onEvent?.(message.event)
     if (message.kind === 'failed') options.onFailed?.(new FaultlaneError(message.failure))
   }
-  // It starts, and rehearses, while this thread asks the source what it has. The others follow: they are ready sooner.
+  // It starts, and rehearses, while this thread asks the source what it has.
   const demandThread = started ?? startThread('demand')
   const demandWorker = watchOver('demand', demandThread, onMessage)
   demandWorker.post(settings)

@@ -8,6 +8,8 @@ import type { Doorbell } from '../ring/doorbell.ts'
 import type { Channel } from '../transport/transport.ts'
 
 const AGAIN_MS = 100
+/** Of one dial: meanwhile neither a client nor a program that is told to stop is heard, and that one has 900 ms. */
+const DIAL_MS_MAX = 300
 /** The source that was there has gone, or another is in its place. */
 const IS_AWAY = new Set([
   'CONNECT_FAILED',
@@ -22,14 +24,14 @@ const IS_AWAY = new Set([
  * @returns undefined when told to stop. Throws what is no absence of the source.
  */
 export function openPatiently(
-  open: () => Channel,
+  open: (timeoutMs: number) => Channel,
   board: Board,
   doorbell: Doorbell,
   demandBell: Doorbell,
 ): Channel | undefined {
   while (!doorbell.isStopped()) {
     try {
-      return open()
+      return open(DIAL_MS_MAX)
     } catch (error) {
       if (!(error instanceof FaultlaneError && IS_AWAY.has(error.code))) throw error
     }

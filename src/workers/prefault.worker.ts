@@ -65,7 +65,7 @@ await runWorker(async (tell) => {
     signal: () => bell.signal(),
     sleep: (ms) => (agent ? agent.park(ms) : sleepWithoutAgent(ms)),
   })
-  const open = () => openLane(transport, plan, 'prefault')
+  const open = (timeoutMs?: number) => openLane(transport, plan, 'prefault', timeoutMs)
   // A LazyMemory waits for both lanes. A client does not: who fetches ahead starts when clients may already come.
   const channel = 'lazy' in plan ? open() : openPatiently(open, board, doorbell, demandBell)
   if (!channel) return

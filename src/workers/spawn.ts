@@ -1,8 +1,7 @@
 /** Starts a worker by its role and watches over it. The only way the rest of the program meets a thread. */
-import type { Worker } from 'node:worker_threads'
 import { FaultlaneError } from '../errors.ts'
 import type { WorkerMessage } from './plans.ts'
-import { type Role, startThread } from './thread.ts'
+import { type Role, startThread, type Thread } from './thread.ts'
 
 export interface RunningWorker {
   readonly role: Role
@@ -25,7 +24,7 @@ export function spawnWorker(
 /** @param worker a thread of that role, which may have been running for a while */
 export function watchOver(
   role: Role,
-  worker: Worker,
+  worker: Thread,
   onMessage: (message: WorkerMessage) => void,
 ): RunningWorker {
   let isReady = false

@@ -1,4 +1,5 @@
 /** Finds the transport that answers to a URL's scheme: ours, or a third party's module. */
+import { CONNECT_TIMEOUT_MS } from '../config.ts'
 import { FaultlaneError } from '../errors.ts'
 import type { SourceTransport } from '../transport/source.ts'
 import * as tcp from '../transport/tcp/index.ts'
@@ -66,8 +67,10 @@ export function openLane(
   transport: Transport,
   plan: Pick<AttachPlan | LazyPlan, 'sourceUrl' | 'pageBytes' | 'imageId' | 'without'>,
   lane: Lane,
+  timeoutMs = CONNECT_TIMEOUT_MS,
 ): Channel {
-  const channel = transport.open(plan.sourceUrl, lane, { pageSize: plan.pageBytes, without: plan.without })
+  const { sourceUrl, pageBytes, without } = plan
+  const channel = transport.open(sourceUrl, lane, { pageSize: pageBytes, without, timeoutMs })
   const got = channel.info.imageId
   if (got === plan.imageId) return channel
   channel.close()

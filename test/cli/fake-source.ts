@@ -28,6 +28,8 @@ export interface FakeSourceOptions {
   readonly extents?: readonly number[]
   /** Bytes of the welcome that are sent before the connection closes. */
   readonly welcomeBytes?: number
+  /** A lane whose hello is left without an answer. Default: none. */
+  readonly silentLane?: number
   /** Answers the requests of a lane. Default: never. */
   readonly onRequest?: (socket: Socket, request: Request, lane: number) => void
 }
@@ -52,7 +54,8 @@ export class FakeSource {
         if (lane === 0 && bytes.length >= HELLO_BYTES) {
           lane = bytes.readUInt32LE(HELLO.LANE * 4)
           if (lane !== LANE_CODE.describe) this.lanes++
-          welcome(socket, bytes.readUInt32LE(HELLO.PAGE_BYTES * 4), lane, options)
+          if (lane !== options.silentLane)
+            welcome(socket, bytes.readUInt32LE(HELLO.PAGE_BYTES * 4), lane, options)
           bytes = bytes.subarray(HELLO_BYTES)
         }
         for (; lane !== 0 && bytes.length >= FRAME_BYTES; bytes = bytes.subarray(FRAME_BYTES)) {

@@ -1,8 +1,16 @@
 import { once } from 'node:events'
 import { existsSync } from 'node:fs'
 import { type AddressInfo, createServer } from 'node:net'
-import { afterEach, beforeEach, expect, it } from 'vitest'
+import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import { CONNECT_TIMEOUT_MS } from '../../src/config.ts'
+import { fillSyntheticPage } from '../../src/memory/synthetic.ts'
+import { FRAME_MAGIC, LANE_CODE } from '../../src/transport/tcp/wire.ts'
+import { COMPLETION } from '../../src/transport/transport.ts'
+import { userfaultfdOrSkipLoudly } from '../need.ts'
+import { FAKE_PAGES, FakeSource, frame } from './fake-source.ts'
 import { Bench } from './harness.ts'
+
+const CLIENT = new URL('./client.mjs', import.meta.url).pathname
 
 let bench: Bench
 beforeEach(() => {
@@ -24,4 +32,47 @@ it('attach told to stop ends at once while the source has not said what it has, 
   expect(existsSync(bench.path('vm.sock'))).toBe(false)
   socket.destroy()
   silent.close()
+})
+
+/** Prefault opens its channel when clients may already come: what it waits for there holds nobody up. */
+describe.skipIf(!userfaultfdOrSkipLoudly())('while the source does not answer the prefault lane', () => {
+  let source: FakeSource
+  const attach = async () => {
+    source = new FakeSource({
+      silentLane: LANE_CODE.prefault,
+      onRequest: (socket, { workId, firstPage, pageCount }) => {
+        socket.write(frame(workId, firstPage, pageCount, FRAME_MAGIC | COMPLETION.CONTENT))
+        for (let page = firstPage; page < firstPage + pageCount; page++) {
+          const words = new Uint32Array(1024)
+          fillSyntheticPage(words, 0, page)
+          socket.write(Buffer.from(words.buffer))
+        }
+      },
+    })
+    const url = await source.listen()
+    const run = bench.faultlane('attach', '--socket', bench.path('vm.sock'), '--source', url)
+    await run.says(/^ready/m)
+    await expect.poll(() => source.lanes, { timeout: 10_000 }).toBeGreaterThanOrEqual(2)
+    return run
+  }
+  afterEach(() => source.close())
+
+  it('attach told to stop ends in order', async () => {
+    const run = await attach()
+    run.child.kill('SIGTERM')
+    expect(await run.ended).toBe(0)
+    expect(run.stderr()).not.toMatch(/did not stop/)
+    expect(existsSync(bench.path('vm.sock'))).toBe(false)
+  })
+
+  it('a client whose pages demand has brought is complete, and let go of, before the source is given up', async () => {
+    const run = await attach()
+    const settings = { bytes: FAKE_PAGES * 4096, threads: 1 }
+    const client = bench.node(CLIENT, bench.path('vm.sock'), JSON.stringify(settings))
+    expect(await client.ended).toBe(0)
+    const givenUp = setTimeout(() => run.child.kill('SIGKILL'), CONNECT_TIMEOUT_MS - 1000)
+    expect(await run.ended).toBe(0)
+    clearTimeout(givenUp)
+    expect(run.stderr()).toMatch(/client ended \(complete\): 16 demanded, 0 prefaulted/)
+  })
 })

@@ -25,15 +25,21 @@ function agent(onSleep: (sleeps: number, ms: number) => void = () => {}) {
   const doorbell = board.prefaultBell(primitives)
   const demandBell = board.demandBell({ signal: () => woken++, sleep: () => {} })
   demandBell.announce()
-  const open = (opener: () => Channel) => openPatiently(opener, board, doorbell, demandBell)
+  const open = (opener: (timeoutMs: number) => Channel) => openPatiently(opener, board, doorbell, demandBell)
   return { board, doorbell, slept, open, woken: () => woken }
 }
 
 describe('openPatiently', () => {
   it('opens at once where the source is there', () => {
     const { open, slept } = agent()
-    expect(open(() => channel)).toBe(channel)
+    let allowedMs = Infinity
+    const opened = open((timeoutMs) => {
+      allowedMs = timeoutMs
+      return channel
+    })
+    expect(opened).toBe(channel)
     expect(slept).toEqual([])
+    expect(allowedMs).toBeLessThan(900) // What a program that is told to stop has.
   })
 
   it('dials again until the source is back, asleep in between', () => {
