@@ -183,7 +183,8 @@ export async function attachWith(started: Thread | undefined, options: AttachOpt
   const follow = (role: Role) => {
     const worker = spawnWorker(role, plan, onMessage)
     workers.push(worker)
-    worker.ready.catch((error) => closing ?? options.onFailed?.(error as FaultlaneError))
+    // In order, as before ready: no socket is left behind by what could not start.
+    worker.ready.catch((error) => closing ?? close().then(() => options.onFailed?.(error as FaultlaneError)))
   }
   if (hasPrefaultAgent && !closing) follow('prefault')
   if (errand && !closing) follow('placing')

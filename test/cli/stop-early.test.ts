@@ -1,5 +1,5 @@
 import { once } from 'node:events'
-import { existsSync } from 'node:fs'
+import { existsSync, writeFileSync } from 'node:fs'
 import { type AddressInfo, createServer } from 'node:net'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { CONNECT_TIMEOUT_MS } from '../../src/config.ts'
@@ -32,6 +32,28 @@ it('attach told to stop ends at once while the source has not said what it has, 
   expect(existsSync(bench.path('vm.sock'))).toBe(false)
   socket.destroy()
   silent.close()
+})
+
+it('attach ends with 1 and leaves nothing where prefault cannot be opened at all', async () => {
+  const { url } = await bench.serve('--synthetic', '1MiB')
+  const dist = new URL('../../dist', import.meta.url).href
+  const module = bench.path('transport.mjs')
+  writeFileSync(
+    module,
+    `import { FaultlaneError } from '${dist}/index.js'
+    import { transport as tcp } from '${dist}/transport/tcp/index.js'
+    const open = (url, lane, options) => {
+      const failure = { code: 'BAD_ARGUMENT', what: 'lane', got: lane, expected: 'demand' }
+      if (lane === 'prefault') throw new FaultlaneError(failure)
+      return tcp.open(url, lane, options)
+    }
+    export const transport = { ...tcp, schemes: ['tcp'], open }`,
+  )
+  const socket = bench.path('vm.sock')
+  const run = bench.faultlane('attach', '--socket', socket, '--source', url, '--transport', module)
+  expect(await run.ended).toBe(1)
+  expect(run.stderr()).toMatch(/faultlane: .*lane.*prefault/)
+  expect(existsSync(socket)).toBe(false)
 })
 
 /** Prefault opens its channel when clients may already come: what it waits for there holds nobody up. */
