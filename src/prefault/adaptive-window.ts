@@ -12,6 +12,9 @@
  * the quickest reply of a measurement has stood in a queue longer than the window's own (CoDel's sign of a queue that
  * stands, Nichols 2012), or slowly. Too high a rate keeps one round trip too much in flight at the most.
  *
+ * To learn the rate of a road it doubles what it has in flight, from two pages on (slow start), until that brings no more, and a
+ * queue instead (Ha and Rhee 2011, HyStart's delay increase): beside active demand in short reads, for long ones would hide it.
+ *
  * A long read costs the processors least: a quantum, and on a fast road, while no demand is active, as much as it carries
  * in QUIET_READ_NS. While demand is active a read is only as long as the road carries in READ_NS.
  */
@@ -36,15 +39,16 @@ const WINDOW_BYTES_MAX = 16 << 20
  * rate is then measured once with all that in flight.
  */
 const RATE_NS = 10e6
-const STARTING_RATE_NS = 2e6
+const STARTING_RATE_NS = 5e5
 /** The road is full when so many measurements in a row have brought less than a quarter more. */
 const FLAT_ROUNDS = 3
 const GROWING = 1.25
 /**
  * Short reads may be what keeps the rate low, where the processors and not the wire are the limit. So one
- * measurement in so many is made with long ones: half of a percent of the time.
+ * measurement in so many is made with long ones, the first after the start and one in 2 s, and is a short one.
  */
 const LONG_READS_EVERY = 200
+const LONG_READS_NS = 3e6
 /** What is kept of the best rate with every measurement: half of it is gone in 20 s; where a queue stands, in 70 ms. */
 const KEPT = 1 - 1 / 2900
 const KEPT_IN_QUEUE = 0.9
@@ -62,19 +66,26 @@ class DeliveryRate {
   bytesPerNs = 0
   /** The road is being filled for the first time. */
   isStarting = true
-  /** Measurements so far. */
-  rounds = 0
+  /** Measurements since the start. */
+  #rounds = 0
   #flatRounds = 0
   #sinceNs = 0
   #lastNs = 0
   #bytes = 0
-  /** The quickest reply of this measurement. */
+  /** The quickest reply to a read that was posted during this measurement. */
   #quickestNs = Infinity
 
-  /** @param queueNs how long the window's own queue takes the road */
-  onCompletion(bytes: number, rttNs: number, shortestNs: number, queueNs: number, nowNs: number): void {
-    const isFilling = this.isStarting && this.#flatRounds < FLAT_ROUNDS
-    const roundNs = isFilling ? Math.max(STARTING_RATE_NS, shortestNs) : Math.max(RATE_NS, 2 * shortestNs)
+  /** The road is being filled for the first time, and nothing says yet that it is full. */
+  get isFilling(): boolean {
+    return this.isStarting && this.#flatRounds < FLAT_ROUNDS
+  }
+
+  /**
+   * @param queueNs how long the window's own queue takes the road
+   * @returns whether a measurement has ended with it
+   */
+  onCompletion(bytes: number, rttNs: number, shortestNs: number, queueNs: number, nowNs: number): boolean {
+    const roundNs = this.#roundNs(shortestNs)
     const postedNs = nowNs - rttNs
     if (postedNs - this.#lastNs > roundNs) {
       // The road lay empty until this read was posted, which is no time of the road's.
@@ -84,28 +95,43 @@ class DeliveryRate {
     }
     this.#lastNs = nowNs
     this.#bytes += bytes
-    this.#quickestNs = Math.min(this.#quickestNs, rttNs)
+    if (postedNs >= this.#sinceNs) this.#quickestNs = Math.min(this.#quickestNs, rttNs)
     const elapsedNs = nowNs - this.#sinceNs
-    if (elapsedNs < roundNs) return
-    this.#measured(this.#bytes / elapsedNs, this.#quickestNs > shortestNs + QUEUES * queueNs + JITTER_NS)
+    if (elapsedNs < roundNs || (this.isFilling && this.#quickestNs === Infinity)) return false
+    const rate = this.#bytes / elapsedNs
+    // While the road is being filled: a quarter more than it holds, and the read's own time.
+    const allowedNs = this.isStarting ? shortestNs / 4 + bytes / rate : QUEUES * queueNs
+    this.#measured(rate, this.#quickestNs > shortestNs + allowedNs + JITTER_NS)
     this.#sinceNs = nowNs
     this.#bytes = 0
     this.#quickestNs = Infinity
+    return true
+  }
+
+  /** Reads are long, while demand is active too. */
+  get isWithLongReads(): boolean {
+    return !this.isStarting && this.#rounds % LONG_READS_EVERY === 0
+  }
+
+  #roundNs(shortestNs: number): number {
+    if (this.isFilling) return Math.max(STARTING_RATE_NS, shortestNs)
+    return Math.max(this.isWithLongReads ? LONG_READS_NS : RATE_NS, 2 * shortestNs)
   }
 
   #measured(rate: number, hasQueue: boolean): void {
-    this.rounds++
     if (!this.isStarting) {
+      this.#rounds++
       this.bytesPerNs = Math.max(rate, this.bytesPerNs * (hasQueue ? KEPT_IN_QUEUE : KEPT))
       return
     }
-    if (this.#flatRounds === FLAT_ROUNDS) {
-      // Measured for long enough, whatever bursts have made of the rounds before.
+    const isFlat = rate <= this.bytesPerNs * GROWING
+    if ((isFlat && hasQueue) || this.#flatRounds === FLAT_ROUNDS) {
+      // More in flight brought a queue and nothing else; or measured for long enough, whatever bursts made of the rounds before.
       this.bytesPerNs = rate
       this.isStarting = false
       return
     }
-    this.#flatRounds = rate > this.bytesPerNs * GROWING ? 0 : this.#flatRounds + 1
+    this.#flatRounds = isFlat ? this.#flatRounds + 1 : 0
     this.bytesPerNs = Math.max(rate, this.bytesPerNs)
   }
 }
@@ -149,9 +175,8 @@ export class AdaptiveWindow implements Window {
   #channelPagesMax = Infinity
   readonly #rate = new DeliveryRate()
   readonly #shortest = new ShortestRoundTrip()
-  /** While the road is being filled; it doubles a round trip. */
+  /** While the road is being filled; it doubles with every measurement. */
   #startingBytes: number
-  #doubledAtNs = 0
   #demandAtNs = Number.NEGATIVE_INFINITY
   #activeUntilNs = Number.NEGATIVE_INFINITY
   /** In flight beyond what the road holds, at the last look. */
@@ -199,10 +224,8 @@ export class AdaptiveWindow implements Window {
     this.#shortest.onCompletion(rttNs, nowNs)
     const rate = this.#rate
     const queueNs = rate.bytesPerNs > 0 ? this.#queuedBytes / rate.bytesPerNs : 0
-    rate.onCompletion(bytes, rttNs, this.#shortest.ns, queueNs, nowNs)
-    if (!rate.isStarting || nowNs - this.#doubledAtNs < Math.max(rttNs, STARTING_RATE_NS)) return
-    this.#doubledAtNs = nowNs
-    this.#startingBytes = Math.min(WINDOW_BYTES_MAX, 2 * this.#startingBytes)
+    const isMeasured = rate.onCompletion(bytes, rttNs, this.#shortest.ns, queueNs, nowNs)
+    if (isMeasured && rate.isFilling) this.#startingBytes = Math.min(WINDOW_BYTES_MAX, 2 * this.#startingBytes)
   }
 
   #pages(nowNs: number): number {
@@ -213,7 +236,8 @@ export class AdaptiveWindow implements Window {
       const quietPagesMax = Math.min(this.#quietPagesMax, this.#channelPagesMax)
       return Math.max(pagesMax, Math.min(quietPagesMax, this.#pagesIn(QUIET_READ_NS)))
     }
-    if (rate.isStarting || rate.rounds % LONG_READS_EVERY === 0) return pagesMax
+    if (rate.isStarting) return Math.max(1, Math.min(pagesMax, this.#startingBytes / READS_QUEUED / this.#pageBytes))
+    if (rate.isWithLongReads) return pagesMax
     return Math.max(1, Math.min(pagesMax, this.#pagesIn(READ_NS)))
   }
 

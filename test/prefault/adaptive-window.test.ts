@@ -21,6 +21,8 @@ interface Road {
 interface Seen {
   /** Of the link's capacity, 0 to 1. */
   readonly share: number
+  /** Of the whole run, its beginning included. */
+  readonly mostQueueNs: number
   /** What a demand reply that came now would find ahead of it, ns. */
   readonly meanQueueNs: number
   readonly p99QueueNs: number
@@ -55,6 +57,7 @@ class Pull {
     const nsPerByte = 8e9 / road.rate
     const queues: number[] = []
     let bytes = 0
+    let mostQueueNs = 0
     let nextDemandNs = startNs
     while (this.nowNs < startNs + durationNs) {
       if (this.nowNs >= nextDemandNs && demandEveryNs < Infinity) {
@@ -81,12 +84,14 @@ class Pull {
         this.window.onCompletion(reply.bytes, this.nowNs - reply.sentNs, this.nowNs)
         if (this.nowNs >= startNs + durationNs / 10) bytes += reply.bytes
       }
-      if (this.nowNs < startNs + durationNs / 10) continue
-      queues.push(Math.max(0, this.#linkFreeNs - this.nowNs - road.rttNs / 2))
+      const queueNs = Math.max(0, this.#linkFreeNs - this.nowNs - road.rttNs / 2)
+      mostQueueNs = Math.max(mostQueueNs, queueNs)
+      if (this.nowNs >= startNs + durationNs / 10) queues.push(queueNs)
     }
     queues.sort((a, b) => a - b)
     return {
       share: (bytes * nsPerByte) / (durationNs * 0.9),
+      mostQueueNs,
       meanQueueNs: queues.reduce((sum, queue) => sum + queue, 0) / queues.length,
       p99QueueNs: queues[Math.floor(queues.length * 0.99)] as number,
     }
@@ -115,6 +120,14 @@ describe('the adaptive window', () => {
     expect(beside.share).toBeGreaterThan(0.85)
     // While demand is active a read is 100 µs of road, or one page where that takes longer.
     expect(beside.meanQueueNs).toBeLessThan(3 * Math.max(100e3, pageNs) + 2 * road.jitterNs)
+  })
+
+  it.each(roads)('learns the rate of %s beside active demand without a long queue', (_, road) => {
+    const pageNs = (PAGE * 8e9) / road.rate
+    // Faults without a break, from the first on.
+    const start = new Pull(9).run(road, 100 * Math.max(road.rttNs, 1e6), 100e3)
+    // What is too much shows in the replies a round trip later, after two more doublings.
+    expect(start.mostQueueNs).toBeLessThan(8 * (road.rttNs + road.jitterNs + 4 * pageNs))
   })
 
   it('does not take its own queue for distance, however long it goes on', () => {
