@@ -225,7 +225,8 @@ export class AdaptiveWindow implements Window {
     const rate = this.#rate
     const queueNs = rate.bytesPerNs > 0 ? this.#queuedBytes / rate.bytesPerNs : 0
     const isMeasured = rate.onCompletion(bytes, rttNs, this.#shortest.ns, queueNs, nowNs)
-    if (isMeasured && rate.isFilling) this.#startingBytes = Math.min(WINDOW_BYTES_MAX, 2 * this.#startingBytes)
+    if (isMeasured && rate.isFilling)
+      this.#startingBytes = Math.min(WINDOW_BYTES_MAX, 2 * this.#startingBytes)
   }
 
   #pages(nowNs: number): number {
@@ -236,7 +237,8 @@ export class AdaptiveWindow implements Window {
       const quietPagesMax = Math.min(this.#quietPagesMax, this.#channelPagesMax)
       return Math.max(pagesMax, Math.min(quietPagesMax, this.#pagesIn(QUIET_READ_NS)))
     }
-    if (rate.isStarting) return Math.max(1, Math.min(pagesMax, this.#startingBytes / READS_QUEUED / this.#pageBytes))
+    if (rate.isStarting)
+      return Math.max(1, Math.min(pagesMax, this.#startingBytes / READS_QUEUED / this.#pageBytes))
     if (rate.isWithLongReads) return pagesMax
     return Math.max(1, Math.min(pagesMax, this.#pagesIn(READ_NS)))
   }
