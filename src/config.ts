@@ -30,9 +30,6 @@ export const PARK_MS_MAX = 100
 /** Opening a connection, handshake included. */
 export const CONNECT_TIMEOUT_MS = 5000
 
-/** Opening it again from a turn of an agent, which stands still meanwhile. */
-export const RECONNECT_TIMEOUT_MS = 50
-
 /** Turns of the threads on the demand road, the shortest the kernel takes: each does some 20 µs of work at a time. */
 export const DEMAND_SLICE_NS = 100_000
 

@@ -1,7 +1,7 @@
 /** Wiring: one demand agent in one thread. */
 import { parentPort } from 'node:worker_threads'
 import { monotonicClock } from '../clock.ts'
-import { DEMAND_SLICE_NS, QUIET_READ_PAGES_MAX, RECONNECT_TIMEOUT_MS } from '../config.ts'
+import { DEMAND_SLICE_NS, QUIET_READ_PAGES_MAX } from '../config.ts'
 import { Board } from '../lane/board.ts'
 import { DemandAgent } from '../lane/demand-agent.ts'
 import { DemandLane } from '../lane/demand-lane.ts'
@@ -20,6 +20,7 @@ import { LatencyHistogram } from '../ring/histogram.ts'
 import { RingConsumer, RingProducer } from '../ring/spsc-ring.ts'
 import { settleThread } from './affinity.ts'
 import type { AttachImage, AttachSettings } from './plans.ts'
+import { redialling } from './redialling.ts'
 import { Roaming } from './roaming.ts'
 import { runAgent } from './run-agent.ts'
 import { nextMessage, runWorker } from './run-worker.ts'
@@ -98,15 +99,14 @@ await runWorker(async (tell) => {
     lane,
     sharedPrefault,
     hasPrefaultAgent: plan.prefault !== 'off' && !isShared,
-    reopen: () => {
-      const options = { pageSize, without, timeoutMs: RECONNECT_TIMEOUT_MS }
-      const again = transport.open(plan.sourceUrl, 'demand', options)
+    reopen: redialling((timeoutMs) => {
+      const again = transport.open(plan.sourceUrl, 'demand', { pageSize, without, timeoutMs })
       if (!sharedPrefault) return again
       const both = new SharedChannel(again)
       both.deliverTo(lane, sharedPrefault)
       sharedPrefault.replaceChannel(both.prefault) // Looked at again once the channel is whole.
       return both.demand
-    },
+    }, clock),
     channel,
     dataExtents: image.dataExtents,
     bell,

@@ -1,7 +1,6 @@
 /** Wiring: the demand agent of one LazyMemory in one thread. */
 import { parentPort, workerData } from 'node:worker_threads'
 import { monotonicClock } from '../clock.ts'
-import { RECONNECT_TIMEOUT_MS } from '../config.ts'
 import { LazyFaults, LazyPlacer } from '../fault/lazy-faults.ts'
 import { Board } from '../lane/board.ts'
 import { DemandLane } from '../lane/demand-lane.ts'
@@ -13,6 +12,7 @@ import { Counters } from '../ring/counters.ts'
 import { LatencyHistogram } from '../ring/histogram.ts'
 import { RingProducer } from '../ring/spsc-ring.ts'
 import type { LazyPlan } from './plans.ts'
+import { redialling } from './redialling.ts'
 import { runAgent } from './run-agent.ts'
 import { runWorker } from './run-worker.ts'
 import { loadTransport, openLane } from './transports.ts'
@@ -40,7 +40,10 @@ await runWorker(async (tell) => {
   })
   const faults = new LazyFaults(plan.lazy)
   lane.begin(faults, new LazyPlacer(plan.lazy))
-  const reopen = () => transport.open(plan.sourceUrl, 'demand', { pageSize, timeoutMs: RECONNECT_TIMEOUT_MS })
+  const reopen = redialling(
+    (timeoutMs) => transport.open(plan.sourceUrl, 'demand', { pageSize, timeoutMs }),
+    clock,
+  )
   const agent = new LazyAgent({
     lane,
     faults,

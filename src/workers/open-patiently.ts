@@ -6,10 +6,9 @@ import { FaultlaneError } from '../errors.ts'
 import { type Board, PHASE } from '../lane/board.ts'
 import type { Doorbell } from '../ring/doorbell.ts'
 import type { Channel } from '../transport/transport.ts'
+import { DIAL_MS_MAX } from './redialling.ts'
 
 const AGAIN_MS = 100
-/** Of one dial: meanwhile neither a client nor a program that is told to stop is heard, and that one has 900 ms. */
-const DIAL_MS_MAX = 300
 /** The source that was there has gone, or another is in its place. */
 const IS_AWAY = new Set([
   'CONNECT_FAILED',

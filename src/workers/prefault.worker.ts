@@ -1,7 +1,7 @@
 /** Wiring: one prefault agent in one thread, at a lower scheduling class than the demand agent. */
 import { parentPort, workerData } from 'node:worker_threads'
 import { monotonicClock } from '../clock.ts'
-import { PREFAULT_NICE, PREFAULT_SLICE_NS, QUIET_READ_PAGES_MAX, RECONNECT_TIMEOUT_MS } from '../config.ts'
+import { PREFAULT_NICE, PREFAULT_SLICE_NS, QUIET_READ_PAGES_MAX } from '../config.ts'
 import { Errand } from '../fault/errand.ts'
 import { LazyPlacer } from '../fault/lazy-faults.ts'
 import { PageByPage } from '../fault/page-by-page.ts'
@@ -26,6 +26,7 @@ import { keepAside } from './affinity.ts'
 import { awaitReady } from './eager-compiler.ts'
 import { openPatiently } from './open-patiently.ts'
 import type { AttachPlan, LazyPlan } from './plans.ts'
+import { redialling } from './redialling.ts'
 import { runAgent } from './run-agent.ts'
 import { runWorker } from './run-worker.ts'
 import { ifAllowed } from './scratch-road.ts'
@@ -94,8 +95,10 @@ await runWorker(async (tell) => {
     board,
     lane,
     channel,
-    reopen: () =>
-      transport.open(plan.sourceUrl, 'prefault', { pageSize, without, timeoutMs: RECONNECT_TIMEOUT_MS }),
+    reopen: redialling(
+      (timeoutMs) => transport.open(plan.sourceUrl, 'prefault', { pageSize, without, timeoutMs }),
+      clock,
+    ),
     makePlacer: () => {
       if ('lazy' in plan) return new LazyPlacer(plan.lazy)
       const userfaultfd = board.userfaultfd()
