@@ -35,20 +35,20 @@ const PAGES_QUEUED = 6
 const WINDOW_BYTES_MAX = 16 << 20
 /**
  * The rate is what came in over so long or two round trips. Long against the burst of a token bucket, which lets
- * 64 KiB through at once. Shorter while the road is being filled for the first time, to see when it is full; the
- * rate is then measured once with all that in flight.
+ * 64 KiB through at once. Shorter while it is learned, to see soon when the road is full.
  */
 const RATE_NS = 10e6
-const STARTING_RATE_NS = 5e5
+const LEARNING_NS = 5e5
 /** The road is full when so many measurements in a row have brought less than a quarter more. */
 const FLAT_ROUNDS = 3
+const FLAT_ROUNDS_LONG = 2
 const GROWING = 1.25
 /**
  * Short reads may be what keeps the rate low, where the processors and not the wire are the limit. So one
- * measurement in so many is made with long ones, the first after the start and one in 2 s, and is a short one.
+ * measurement in so many is made with long ones, one in 2 s, and is a short one.
  */
 const LONG_READS_EVERY = 200
-const LONG_READS_NS = 3e6
+const LONG_READS_NS = 2e6
 /** What is kept of the best rate with every measurement: half of it is gone in 20 s; where a queue stands, in 70 ms. */
 const KEPT = 1 - 1 / 2900
 const KEPT_IN_QUEUE = 0.9
@@ -60,13 +60,23 @@ const SHORTEST_NS = 5e9
 /** Round trips of one such measurement: one for what is in flight, the others on an empty road. */
 const DRAIN_ROUND_TRIPS = 4
 
+/** How the rate of a road is learned: with what reads, and how much in flight. */
+const LEARNING = {
+  /** The window doubles with every measurement; beside active demand reads are short. */
+  SHORT: 0,
+  /** Reads are long, and the window doubles as long as they bring more: so it is where processors and not the wire are the limit. */
+  LONG: 1,
+  DONE: 2,
+} as const
+
 /** The best rate at which the road delivers, as far as it was seen. */
 class DeliveryRate {
   /** 0 before the first measurement. */
   bytesPerNs = 0
-  /** The road is being filled for the first time. */
-  isStarting = true
-  /** Measurements since the start. */
+  learning: (typeof LEARNING)[keyof typeof LEARNING] = LEARNING.SHORT
+  /** While it is being learned: the last measurement asks for twice as much in flight. */
+  isGrowing = false
+  /** Since it is known. */
   #rounds = 0
   #flatRounds = 0
   #sinceNs = 0
@@ -75,9 +85,13 @@ class DeliveryRate {
   /** The quickest reply to a read that was posted during this measurement. */
   #quickestNs = Infinity
 
-  /** The road is being filled for the first time, and nothing says yet that it is full. */
-  get isFilling(): boolean {
-    return this.isStarting && this.#flatRounds < FLAT_ROUNDS
+  get isLearning(): boolean {
+    return this.learning !== LEARNING.DONE
+  }
+
+  /** Reads are long, while demand is active too. */
+  get isWithLongReads(): boolean {
+    return this.learning === LEARNING.LONG || (!this.isLearning && this.#rounds % LONG_READS_EVERY === 0)
   }
 
   /**
@@ -97,42 +111,43 @@ class DeliveryRate {
     this.#bytes += bytes
     if (postedNs >= this.#sinceNs) this.#quickestNs = Math.min(this.#quickestNs, rttNs)
     const elapsedNs = nowNs - this.#sinceNs
-    if (elapsedNs < roundNs || (this.isFilling && this.#quickestNs === Infinity)) return false
+    if (elapsedNs < roundNs || (this.isLearning && this.#quickestNs === Infinity)) return false
     const rate = this.#bytes / elapsedNs
-    // While the road is being filled: a quarter more than it holds, and the read's own time.
-    const allowedNs = this.isStarting ? shortestNs / 4 + bytes / rate : QUEUES * queueNs
-    this.#measured(rate, this.#quickestNs > shortestNs + allowedNs + JITTER_NS)
+    if (this.isLearning) {
+      // In flight is a quarter more than the road holds, and the read's own time.
+      this.#learn(rate, this.#quickestNs > (5 / 4) * shortestNs + bytes / rate + JITTER_NS)
+    } else {
+      this.#rounds++
+      const hasQueue = this.#quickestNs > shortestNs + QUEUES * queueNs + JITTER_NS
+      this.bytesPerNs = Math.max(rate, this.bytesPerNs * (hasQueue ? KEPT_IN_QUEUE : KEPT))
+    }
     this.#sinceNs = nowNs
     this.#bytes = 0
     this.#quickestNs = Infinity
     return true
   }
 
-  /** Reads are long, while demand is active too. */
-  get isWithLongReads(): boolean {
-    return !this.isStarting && this.#rounds % LONG_READS_EVERY === 0
-  }
-
   #roundNs(shortestNs: number): number {
-    if (this.isFilling) return Math.max(STARTING_RATE_NS, shortestNs)
+    if (this.learning === LEARNING.SHORT) return Math.max(LEARNING_NS, shortestNs)
     return Math.max(this.isWithLongReads ? LONG_READS_NS : RATE_NS, 2 * shortestNs)
   }
 
-  #measured(rate: number, hasQueue: boolean): void {
-    if (!this.isStarting) {
-      this.#rounds++
-      this.bytesPerNs = Math.max(rate, this.bytesPerNs * (hasQueue ? KEPT_IN_QUEUE : KEPT))
-      return
-    }
+  #learn(rate: number, hasQueue: boolean): void {
     const isFlat = rate <= this.bytesPerNs * GROWING
-    if ((isFlat && hasQueue) || this.#flatRounds === FLAT_ROUNDS) {
-      // More in flight brought a queue and nothing else; or measured for long enough, whatever bursts made of the rounds before.
-      this.bytesPerNs = rate
-      this.isStarting = false
-      return
-    }
     this.#flatRounds = isFlat ? this.#flatRounds + 1 : 0
     this.bytesPerNs = Math.max(rate, this.bytesPerNs)
+    if (this.learning === LEARNING.LONG) {
+      this.isGrowing = !isFlat
+      if (this.#flatRounds === FLAT_ROUNDS_LONG) this.learning = LEARNING.DONE
+      return
+    }
+    this.isGrowing = true
+    if (!(isFlat && hasQueue) && this.#flatRounds < FLAT_ROUNDS) return
+    // More in flight brought a queue and nothing else. What bursts have made of the measurements before is forgotten.
+    this.bytesPerNs = rate
+    this.learning = LEARNING.LONG
+    this.isGrowing = false
+    this.#flatRounds = 0
   }
 }
 
@@ -176,7 +191,7 @@ export class AdaptiveWindow implements Window {
   readonly #rate = new DeliveryRate()
   readonly #shortest = new ShortestRoundTrip()
   /** While the road is being filled; it doubles with every measurement. */
-  #startingBytes: number
+  #learningBytes: number
   #demandAtNs = Number.NEGATIVE_INFINITY
   #activeUntilNs = Number.NEGATIVE_INFINITY
   /** In flight beyond what the road holds, at the last look. */
@@ -190,7 +205,7 @@ export class AdaptiveWindow implements Window {
     this.#pageBytes = pageBytes
     this.#pagesMax = pagesMax
     this.#quietPagesMax = quietPagesMax
-    this.#startingBytes = READS_QUEUED * pageBytes
+    this.#learningBytes = READS_QUEUED * pageBytes
   }
 
   onDemand(nowNs: number): void {
@@ -213,7 +228,7 @@ export class AdaptiveWindow implements Window {
     const readBytes = this.#pages(nowNs) * this.#pageBytes
     if (this.#shortest.isDraining(nowNs)) return readBytes
     const rate = this.#rate
-    if (rate.isStarting) return Math.max(READS_QUEUED * readBytes, this.#startingBytes)
+    if (rate.isLearning) return Math.max(READS_QUEUED * readBytes, this.#learningBytes)
     const held = rate.bytesPerNs * this.#shortest.ns
     const inTime = READS_QUEUED * READ_NS * rate.bytesPerNs
     this.#queuedBytes = Math.max(READS_QUEUED * readBytes, Math.min(PAGES_QUEUED * this.#pageBytes, inTime))
@@ -225,8 +240,8 @@ export class AdaptiveWindow implements Window {
     const rate = this.#rate
     const queueNs = rate.bytesPerNs > 0 ? this.#queuedBytes / rate.bytesPerNs : 0
     const isMeasured = rate.onCompletion(bytes, rttNs, this.#shortest.ns, queueNs, nowNs)
-    if (isMeasured && rate.isFilling)
-      this.#startingBytes = Math.min(WINDOW_BYTES_MAX, 2 * this.#startingBytes)
+    if (isMeasured && rate.isGrowing)
+      this.#learningBytes = Math.min(WINDOW_BYTES_MAX, 2 * this.#learningBytes)
   }
 
   #pages(nowNs: number): number {
@@ -237,9 +252,8 @@ export class AdaptiveWindow implements Window {
       const quietPagesMax = Math.min(this.#quietPagesMax, this.#channelPagesMax)
       return Math.max(pagesMax, Math.min(quietPagesMax, this.#pagesIn(QUIET_READ_NS)))
     }
-    if (rate.isStarting)
-      return Math.max(1, Math.min(pagesMax, this.#startingBytes / READS_QUEUED / this.#pageBytes))
     if (rate.isWithLongReads) return pagesMax
+    if (rate.isLearning) return Math.min(pagesMax, this.#learningBytes / READS_QUEUED / this.#pageBytes)
     return Math.max(1, Math.min(pagesMax, this.#pagesIn(READ_NS)))
   }
 

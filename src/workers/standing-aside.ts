@@ -15,8 +15,8 @@ export interface ThreadTimes {
 const LOOK_NS = 20e6
 /** It starves when it waits for more than so much of the time that it wants. */
 const WAITED_MAX = 0.5
-/** Then it is left alone for so long. */
-const FREE_NS = 500e6
+/** Then it is left alone for so long: as little as does, for on the road's processor it delays source and demand agent. */
+const FREE_NS = 60e6
 
 /** Goes on waiting as the strategy that it is given does. */
 export class StandingAside implements WaitStrategy {
