@@ -90,7 +90,6 @@ export class PrefaultAgent {
 
   #reconnect(): void {
     if (this.#parts.clock.nowNs() < this.#reconnectAtNs) return
-    this.#reconnectAtNs = this.#parts.clock.nowNs() + RECONNECT_MS * 1e6
     try {
       const channel = this.#parts.reopen()
       if (channel.info.imageId !== this.#channel.info.imageId) {
@@ -102,6 +101,9 @@ export class PrefaultAgent {
       this.#isChannelBroken = false
     } catch (error) {
       if (!(error instanceof FaultlaneError)) throw error
+    } finally {
+      // From now on: a dial takes longer than that where nobody answers, and between two of them others are heard.
+      this.#reconnectAtNs = this.#parts.clock.nowNs() + RECONNECT_MS * 1e6
     }
   }
 

@@ -98,3 +98,35 @@ describe.skipIf(!userfaultfdOrSkipLoudly())('while the source does not answer th
     expect(run.stderr()).toMatch(/client ended \(complete\): 16 demanded, 0 prefaulted/)
   })
 })
+
+/** Each dial ends at its time limit, and these grow: both lanes stand in one when the stop comes. */
+it.skipIf(!userfaultfdOrSkipLoudly())(
+  'attach told to stop ends in order while somebody silent has taken the source’s place',
+  async () => {
+    const source = new FakeSource()
+    const url = await source.listen()
+    const run = bench.faultlane('attach', '--socket', bench.path('vm.sock'), '--source', url)
+    await run.says(/^ready/m)
+    const client = bench.node(
+      CLIENT,
+      bench.path('vm.sock'),
+      JSON.stringify({ bytes: FAKE_PAGES * 4096, threads: 1 }),
+    )
+    await expect.poll(() => source.lanes, { timeout: 10_000 }).toBe(2)
+    await source.close()
+    const silent = createServer().listen(Number(new URL(url).port), '127.0.0.1')
+    await once(silent, 'listening')
+    let dials = 0
+    silent.on('connection', (socket) => {
+      dials++
+      socket.on('error', () => {})
+    })
+    await expect.poll(() => dials, { timeout: 10_000 }).toBeGreaterThanOrEqual(8)
+    run.child.kill('SIGTERM')
+    expect(await run.ended).toBe(0)
+    expect(run.stderr()).not.toMatch(/did not stop/)
+    expect(existsSync(bench.path('vm.sock'))).toBe(false)
+    client.child.kill('SIGKILL')
+    silent.close()
+  },
+)
