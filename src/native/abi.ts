@@ -125,6 +125,7 @@ export const MSGHDR = {
 /** struct cmsghdr: len u64, level i32, type i32, then data, padded to 8 */
 export const CMSGHDR_BYTES = 16
 export const CLOCK_REALTIME = 0
+export const PR_SET_NAME = 15
 export const PR_SET_TIMERSLACK = 29
 
 export const EFD = { CLOEXEC: 0x80000, NONBLOCK: 0x800 } as const

@@ -1,7 +1,7 @@
 /** Scheduling of the calling thread. What the kernel refuses is left as it is. */
 import { closeSync, openSync, readSync } from 'node:fs'
 import { getPriority } from 'node:os'
-import { PR_SET_TIMERSLACK, SCHED, SCHED_ATTR_BYTES, SYS } from './abi.ts'
+import { PR_SET_NAME, PR_SET_TIMERSLACK, SCHED, SCHED_ATTR_BYTES, SYS } from './abi.ts'
 import { NativeBuffer } from './buffer.ts'
 import { libc } from './libc.ts'
 
@@ -43,6 +43,13 @@ export function keepThread(processors: readonly number[], thread = 0): boolean {
     set.u8[cpu >> 3] = (set.u8[cpu >> 3] as number) | (1 << (cpu & 7))
   }
   return libc().sched_setaffinity(thread, CPU_SET_BYTES, set.address) === 0
+}
+
+/** What `top -H`, `perf` and a debugger call this thread: 15 bytes, the rest is cut off. */
+export function nameThread(name: string): void {
+  const text = new NativeBuffer(16)
+  text.u8.set(Buffer.from(name.slice(0, 15), 'latin1'))
+  libc().prctl(PR_SET_NAME, text.address)
 }
 
 /** This thread's sleeps end when their time is over, and not up to 50 µs later to be ended together with others. */

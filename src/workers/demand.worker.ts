@@ -19,17 +19,17 @@ import { Counters } from '../ring/counters.ts'
 import { LatencyHistogram } from '../ring/histogram.ts'
 import { RingConsumer, RingProducer } from '../ring/spsc-ring.ts'
 import { settleThread } from './affinity.ts'
+import { ifAllowed } from './if-allowed.ts'
 import type { AttachImage, AttachSettings } from './plans.ts'
 import { redialling } from './redialling.ts'
 import { Roaming } from './roaming.ts'
 import { runAgent } from './run-agent.ts'
 import { nextMessage, runWorker } from './run-worker.ts'
-import { ifAllowed } from './scratch-road.ts'
 import { loadTransport, openLane } from './transports.ts'
 import { makeWait } from './wait.ts'
 import { warmUpDemand } from './warm-up-demand.ts'
 
-await runWorker(async (tell) => {
+await runWorker('demand', parentPort, async (tell) => {
   const plan = await nextMessage<AttachSettings>(parentPort)
   if (!plan) return
   const imageCame = nextMessage<AttachImage>(parentPort) // From here on: a message that nobody listens for is gone.
@@ -130,4 +130,4 @@ await runWorker(async (tell) => {
     agent.stop() // Whatever ends it: no socket without anybody behind it, and no client without an end.
     prefaultBell.stop() // Nobody is left to let go of: both threads end at the same time.
   }
-}, parentPort)
+})

@@ -18,7 +18,7 @@ import { runWorker } from './run-worker.ts'
 import { loadTransport, openLane } from './transports.ts'
 import { makeWait } from './wait.ts'
 
-await runWorker(async (tell) => {
+await runWorker('lazy', parentPort, async (tell) => {
   const plan = workerData as LazyPlan
   const clock = monotonicClock
   const pageSize = plan.pageBytes
@@ -59,4 +59,4 @@ await runWorker(async (tell) => {
   tell({ kind: 'ready' })
   runAgent(agent, doorbell, makeWait(plan.wait, clock), () => agent.isFinished)
   agent.close()
-}, parentPort)
+})

@@ -16,7 +16,7 @@ import { AdaptiveWait } from './wait.ts'
 /** Between two errands of a pull that goes on there are some 100 µs, as long as a processor that sleeps takes to wake. */
 const SPIN_NS = 500_000
 
-await runWorker(async (tell) => {
+await runWorker('placing', parentPort, async (tell) => {
   const plan = workerData as AttachPlan
   const errand = new Errand(plan.errand as Int32Array)
   if (isOn('class', plan.without)) scheduleThread(PREFAULT_NICE, PREFAULT_SLICE_NS)
@@ -24,4 +24,4 @@ await runWorker(async (tell) => {
   tell({ kind: 'ready' })
   const agent = new PlacingAgent(errand, new Board(plan.board))
   runAgent(agent, errand.bell, new AdaptiveWait(monotonicClock, libc().sched_yield, SPIN_NS), () => false)
-}, parentPort)
+})

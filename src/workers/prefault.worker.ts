@@ -24,18 +24,18 @@ import { Counters } from '../ring/counters.ts'
 import { RingConsumer } from '../ring/spsc-ring.ts'
 import { keepAside } from './affinity.ts'
 import { awaitReady } from './eager-compiler.ts'
+import { ifAllowed } from './if-allowed.ts'
 import { openPatiently } from './open-patiently.ts'
 import type { AttachPlan, LazyPlan } from './plans.ts'
 import { redialling } from './redialling.ts'
 import { runAgent } from './run-agent.ts'
 import { runWorker } from './run-worker.ts'
-import { ifAllowed } from './scratch-road.ts'
 import { StandingAside } from './standing-aside.ts'
 import { loadTransport, openLane, schemeOf } from './transports.ts'
 import { makeWait } from './wait.ts'
 import { warmUpPrefault, warmUpPrefaultBriefly } from './warm-up-prefault.ts'
 
-await runWorker(async (tell) => {
+await runWorker('prefault', parentPort, async (tell) => {
   const plan = workerData as AttachPlan | LazyPlan
   const clock = monotonicClock
   const pageSize = plan.pageBytes
@@ -113,4 +113,4 @@ await runWorker(async (tell) => {
   runAgent(agent, doorbell, makeStrategy(false), () => false)
   agent.close()
   times?.close()
-}, parentPort)
+})

@@ -2,14 +2,19 @@
 import { once } from 'node:events'
 import type { MessagePort } from 'node:worker_threads'
 import { FaultlaneError } from '../errors.ts'
+import { nameThread } from '../native/sched.ts'
+import { ifAllowed } from './if-allowed.ts'
 import type { WorkerMessage } from './plans.ts'
+import type { Role } from './thread.ts'
 
 export async function runWorker(
-  body: (tell: (message: WorkerMessage) => void) => Promise<void>,
+  role: Role,
   port: MessagePort | null,
+  body: (tell: (message: WorkerMessage) => void) => Promise<void>,
 ): Promise<void> {
   const tell = (message: WorkerMessage) => port?.postMessage(message)
   try {
+    ifAllowed(() => nameThread(`fl-${role}`))
     await body(tell)
     tell({ kind: 'stopped' })
   } catch (error) {

@@ -1,5 +1,4 @@
 /** A source and a destination's channels over loopback, all in this thread, on a scratch image: what a warm-up drives. */
-import { FaultlaneError } from '../errors.ts'
 import { MSG } from '../native/abi.ts'
 import { NativeBuffer } from '../native/buffer.ts'
 import { EventFd } from '../native/event-fd.ts'
@@ -28,17 +27,6 @@ const FLOOD_READS = 100
 const IDLE_TURNS = 3
 /** Turns of a source until it has welcomed us, with room to spare. */
 const TURNS_MAX = 1000
-
-/** Runs a warm-up as far as this machine lets it (no loopback in a namespace of its own, say), and tells whether it did: nobody has to have one. */
-export function ifAllowed(warmUp: () => void): boolean {
-  try {
-    warmUp()
-    return true
-  } catch (error) {
-    if (!(error instanceof FaultlaneError)) throw error
-    return false
-  }
-}
 
 /** What a channel calls itself, and the image that both ends speak of. */
 const NAME = 'warm-up'

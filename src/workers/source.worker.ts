@@ -6,14 +6,14 @@ import { EventFd } from '../native/event-fd.ts'
 import { scheduleThread, sleepExactly } from '../native/sched.ts'
 import { Doorbell } from '../ring/doorbell.ts'
 import { settleThread } from './affinity.ts'
+import { ifAllowed } from './if-allowed.ts'
 import type { ServePlan } from './plans.ts'
 import { runWorker } from './run-worker.ts'
-import { ifAllowed } from './scratch-road.ts'
 import { runSource } from './source-loop.ts'
 import { loadSourceTransport, schemeOf } from './transports.ts'
 import { warmUpSource } from './warm-up-source.ts'
 
-await runWorker(async (tell) => {
+await runWorker('source', parentPort, async (tell) => {
   const plan = workerData as ServePlan
   const transport = await loadSourceTransport(plan.url)
   // What can be refused is asked before there is a socket to leave behind.
@@ -35,4 +35,4 @@ await runWorker(async (tell) => {
   tell({ kind: 'ready', url: source.url })
   runSource(source, plan.bell, bell, plan.wait, () => false, isOn('yield', plan.without))
   source.close()
-}, parentPort)
+})

@@ -6,10 +6,10 @@ import type { ToucherStart } from './plans.ts'
 import { runWorker } from './run-worker.ts'
 import { warmUpToucher } from './warm-up-toucher.ts'
 
-await runWorker(async (tell) => {
+await runWorker('toucher', parentPort, async (tell) => {
   const { plan, rehearsals } = workerData as ToucherStart
   warmUpToucher(plan, rehearsals)
   const toucher = new Toucher(plan, monotonicClock)
   tell({ kind: 'ready' })
   tell({ kind: 'toucher-done', result: toucher.run() })
-}, parentPort)
+})

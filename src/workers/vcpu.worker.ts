@@ -5,7 +5,7 @@ import type { VcpuPlan, VcpuStart } from './plans.ts'
 import { runWorker } from './run-worker.ts'
 import { VCPU_PHASE, Vcpu } from './vcpu.ts'
 
-await runWorker(async (tell) => {
+await runWorker('vcpu', parentPort, async (tell) => {
   const vcpu = new Vcpu(workerData as VcpuPlan)
   vcpu.warmUp()
   const started = once(parentPort as MessagePort, 'message')
@@ -14,4 +14,4 @@ await runWorker(async (tell) => {
   if (start.kind === 'none') return
   tell({ kind: 'touched', elapsedMs: vcpu.touch(start) })
   if (vcpu.waitForPhase(VCPU_PHASE.SWEEP) === VCPU_PHASE.SWEEP) vcpu.sweep()
-}, parentPort)
+})

@@ -1,7 +1,8 @@
+import { readFileSync } from 'node:fs'
 import { getPriority } from 'node:os'
 import { describe, expect, it } from 'vitest'
 import { libc } from '../../src/native/libc.ts'
-import { allowedProcessors, keepThread, scheduleThread } from '../../src/native/sched.ts'
+import { allowedProcessors, keepThread, nameThread, scheduleThread } from '../../src/native/sched.ts'
 import { otherThreads } from '../../src/native/threads.ts'
 
 describe('keepThread', () => {
@@ -42,5 +43,18 @@ describe('scheduleThread', () => {
     scheduleThread(40, 20e6)
     expect(getPriority(tid)).toBe(19)
     scheduleThread(before - 19, 3e6) // As it was, where that is allowed.
+  })
+})
+
+describe('nameThread', () => {
+  it('names this thread for the kernel, with the first 15 bytes', () => {
+    const name = () => readFileSync('/proc/thread-self/comm', 'latin1').trimEnd()
+    const before = name()
+    nameThread('fl-demand')
+    expect(name()).toBe('fl-demand')
+    nameThread('a-name-of-more-than-15')
+    expect(name()).toBe('a-name-of-more-')
+    nameThread(before)
+    expect(name()).toBe(before)
   })
 })
