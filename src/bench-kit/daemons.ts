@@ -3,8 +3,8 @@
  * started, awaited and ended here. Whoever starts one ends it; if the bench dies first, the kernel ends it.
  */
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process'
-import { readdirSync, readFileSync } from 'node:fs'
 import { FaultlaneError } from '../errors.ts'
+import { ProcessTime } from './proc-file.ts'
 
 /** How to run this very program again. */
 export interface Self {
@@ -23,12 +23,15 @@ export class Daemon {
   readonly ended: Promise<void>
   readonly #child: ChildProcess
   readonly #said: string[]
+  readonly #time: ProcessTime
 
   private constructor(child: ChildProcess, readyLine: string, ended: Promise<void>, said: string[]) {
     this.#child = child
     this.readyLine = readyLine
     this.ended = ended
     this.#said = said
+    this.#time = new ProcessTime(child.pid ?? 0)
+    void ended.then(() => this.#time.close())
   }
 
   /**
@@ -99,9 +102,9 @@ export class Daemon {
     return this.#said.join(' | ')
   }
 
-  /** Nanoseconds of processor time that its threads have used so far. */
+  /** Nanoseconds of processor time that its threads have used so far; once it has ended, as at the last look. */
   cpuNs(): number {
-    return cpuNsOf(this.#child.pid ?? 0)
+    return this.#time.ns()
   }
 
   /** To one that holds until it is told. */
@@ -122,19 +125,6 @@ export class Daemon {
     this.#child.kill('SIGKILL')
     await this.ended
   }
-}
-
-/** Nanoseconds of processor time that a process has used, all threads that live. */
-export function cpuNsOf(pid: number | 'self'): number {
-  let sum = 0
-  try {
-    for (const thread of readdirSync(`/proc/${pid}/task`)) {
-      sum += Number(readFileSync(`/proc/${pid}/task/${thread}/schedstat`, 'utf8').split(' ')[0])
-    }
-  } catch {
-    // It has ended; what it used is not needed any more.
-  }
-  return sum
 }
 
 let guardWords: string[] | undefined

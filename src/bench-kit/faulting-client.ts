@@ -2,7 +2,6 @@
  * A client in the bench's own process: memory behind a fault handler, and threads that touch it. Owned by the
  * bench's main thread, which itself never touches the memory.
  */
-import { readFileSync } from 'node:fs'
 import { FaultClient } from '../fault/client.ts'
 import { PHASE, TOUCHER_WORDS, type ToucherPlan, type ToucherResult } from '../fault/toucher.ts'
 import { LatencyHistogram } from '../ring/histogram.ts'
@@ -151,9 +150,4 @@ export class FaultingClient {
 function pagesOfWalk(demand: Demand, bytes: number): Uint32Array {
   const count = demand.mode === 'walk' ? bytes / PAGE_BYTES : 0
   return Uint32Array.from({ length: count }, (_, page) => page)
-}
-
-/** Bytes of memory that this process has: what has been placed in a client's memory shows here at once. */
-export function residentBytes(): number {
-  return Number(readFileSync('/proc/self/statm', 'utf8').split(' ')[1]) * PAGE_BYTES
 }

@@ -6,9 +6,7 @@ import { setTimeout as delay } from 'node:timers/promises'
 import { PHASE } from '../fault/toucher.ts'
 import type { WaitsUs } from '../report/attach-report.ts'
 import type { LatencySnapshot } from '../ring/latency-snapshot.ts'
-import { cpuNsOf } from './daemons.ts'
-import { residentBytes } from './faulting-client.ts'
-import { machineBusyNs } from './foreign-load.ts'
+import { machineBusyNs, ProcessTime, ResidentMemory } from './proc-file.ts'
 import { Session, type SessionSetup } from './session.ts'
 
 export interface CellSample {
@@ -40,9 +38,15 @@ export interface CellLimits {
   readonly measureMs: number
 }
 
-const LOOK_MS = 20
+const LOOK_MS = 50
 /** Prefault counts as running until this share of the memory is there. */
 const DONE_SHARE = 0.97
+
+/** The bench's process, which is the client's too. */
+interface Own {
+  readonly time: ProcessTime
+  readonly memory: ResidentMemory
+}
 
 export async function runCell(
   setup: SessionSetup,
@@ -50,14 +54,20 @@ export async function runCell(
   signal: AbortSignal,
   onHandedOver: () => void = () => {},
 ): Promise<CellSample> {
-  const baseBytes = residentBytes()
-  const session = await Session.start(setup)
+  const own: Own = { time: new ProcessTime('self'), memory: new ResidentMemory() }
   try {
-    onHandedOver()
-    return await measure(session, setup, limits, baseBytes, signal)
-  } catch (error) {
-    await session.abandon()
-    throw error
+    const baseBytes = own.memory.bytes()
+    const session = await Session.start(setup)
+    try {
+      onHandedOver()
+      return await measure(session, setup, limits, own, baseBytes, signal)
+    } catch (error) {
+      await session.abandon()
+      throw error
+    }
+  } finally {
+    own.time.close()
+    own.memory.close()
   }
 }
 
@@ -65,6 +75,7 @@ async function measure(
   session: Session,
   setup: SessionSetup,
   limits: CellLimits,
+  own: Own,
   baseBytes: number,
   signal: AbortSignal,
 ): Promise<CellSample> {
@@ -72,18 +83,18 @@ async function measure(
   const { source, imageBytes } = setup.link
   client.setPhase(PHASE.WARM)
   await delay(limits.warmMs, undefined, { signal })
-  const load = { busyNs: machineBusyNs(), ownNs: cpuNsOf('self') + handler.cpuNs() + source.cpuNs() }
-  const before = { ms: performance.now(), bytes: residentBytes(), cpuNs: handler.cpuNs() + source.cpuNs() }
+  const load = { busyNs: machineBusyNs(), ownNs: own.time.ns() + handler.cpuNs() + source.cpuNs() }
+  const before = { ms: performance.now(), bytes: own.memory.bytes(), cpuNs: handler.cpuNs() + source.cpuNs() }
   client.setPhase(PHASE.MEASURE)
   const after = { ...before }
   do {
     await delay(LOOK_MS, undefined, { signal })
     if (handler.isEnded) break
     after.ms = performance.now()
-    after.bytes = residentBytes()
+    after.bytes = own.memory.bytes()
     after.cpuNs = Math.max(after.cpuNs, handler.cpuNs() + source.cpuNs())
   } while (after.ms - before.ms < limits.measureMs && after.bytes - baseBytes < DONE_SHARE * imageBytes)
-  const ownNs = after.cpuNs + cpuNsOf('self') - load.ownNs
+  const ownNs = after.cpuNs + own.time.ns() - load.ownNs
   const foreignNs = machineBusyNs() - load.busyNs - ownNs
   client.setPhase(PHASE.STOP)
   const touched = await client.touched()

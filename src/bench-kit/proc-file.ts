@@ -1,0 +1,80 @@
+/**
+ * What the kernel says of a process, read again and again: opened once and read into one buffer, some 10 µs a look. Where
+ * every look opens what it reads, thread by thread, a look takes 0.5 to 2 ms, and on two processors that is the tail of what is measured.
+ */
+import { closeSync, openSync, readFileSync, readSync } from 'node:fs'
+
+const PAGE_BYTES = 4096
+/** Of /proc: USER_HZ is 100 on every Linux architecture. */
+export const NS_PER_TICK = 1e7
+/** In /proc/PID/stat behind the name in brackets, which may hold anything: utime and stime. */
+const UTIME = 11
+const STIME = 12
+
+/** A file of /proc that is read many times. */
+class ProcFile {
+  readonly #fd: number
+  readonly #text = Buffer.alloc(1024)
+
+  constructor(path: string) {
+    this.#fd = openSync(path, 'r')
+  }
+
+  read(): string {
+    return this.#text.toString('latin1', 0, readSync(this.#fd, this.#text, 0, this.#text.length, 0))
+  }
+
+  close(): void {
+    closeSync(this.#fd)
+  }
+}
+
+/** Processor time of a process. */
+export class ProcessTime {
+  #file: ProcFile | undefined
+  #ns = 0
+
+  constructor(pid: number | 'self') {
+    try {
+      this.#file = new ProcFile(`/proc/${pid}/stat`)
+    } catch {
+      // It has ended.
+    }
+  }
+
+  /** Nanoseconds in steps of 10 ms, of all threads that there have been; once the process has ended, as at the last look. */
+  ns(): number {
+    try {
+      const stat = this.#file?.read() ?? ''
+      const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ')
+      this.#ns = (Number(fields[UTIME]) + Number(fields[STIME])) * NS_PER_TICK || this.#ns
+    } catch {
+      // It has ended; what it used is known.
+    }
+    return this.#ns
+  }
+
+  close(): void {
+    this.#file?.close()
+    this.#file = undefined
+  }
+}
+
+/** Bytes of memory that this process has: what has been placed in a client's memory shows here at once. */
+export class ResidentMemory {
+  readonly #file = new ProcFile('/proc/self/statm')
+
+  bytes(): number {
+    return Number(this.#file.read().split(' ')[1]) * PAGE_BYTES
+  }
+
+  close(): void {
+    this.#file.close()
+  }
+}
+
+/** Nanoseconds that all processors have worked for tasks; interrupts are left out, they are mostly our own network. */
+export function machineBusyNs(stat = readFileSync('/proc/stat', 'utf8')): number {
+  const [, user = 0, nice = 0, system = 0] = (stat.split('\n')[0] ?? '').split(/\s+/).map(Number)
+  return (user + nice + system) * NS_PER_TICK
+}

@@ -1,0 +1,53 @@
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { describe, expect, it } from 'vitest'
+import { ProcessTime, ResidentMemory } from '../../src/bench-kit/proc-file.ts'
+
+function work(ms: number): void {
+  const until = performance.now() + ms
+  while (performance.now() < until);
+}
+
+describe('ProcessTime', () => {
+  it('counts what a process has worked, in steps of 10 ms', () => {
+    const time = new ProcessTime('self')
+    const before = time.ns()
+    const cpu = process.cpuUsage()
+    work(200)
+    const { user, system } = process.cpuUsage(cpu)
+    const worked = time.ns() - before
+    time.close()
+    expect(worked).toBeGreaterThan(0)
+    expect(Math.abs(worked - (user + system) * 1000)).toBeLessThanOrEqual(30e6)
+  })
+
+  it('keeps the last figure of a process that has ended, and is no other file after it is closed', async () => {
+    const child = spawn('sh', ['-c', 'while :; do :; done'], { stdio: 'ignore' })
+    const time = new ProcessTime(child.pid as number)
+    while (time.ns() === 0) await new Promise((resolve) => setTimeout(resolve, 10))
+    const last = time.ns()
+    child.kill('SIGKILL')
+    await once(child, 'exit')
+    expect(time.ns()).toBeGreaterThanOrEqual(last)
+    time.close()
+    const other = new ResidentMemory() // May have got the same descriptor.
+    expect(time.ns()).toBeGreaterThanOrEqual(last)
+    expect(time.ns()).toBeLessThan(last + 10e9)
+    other.close()
+  })
+
+  it('is 0 for a process that there never was', () => {
+    expect(new ProcessTime(2 ** 30).ns()).toBe(0)
+  })
+})
+
+describe('ResidentMemory', () => {
+  it('is what the kernel says at every look', () => {
+    const memory = new ResidentMemory()
+    const before = memory.bytes()
+    const filled = Buffer.alloc(64 << 20, 1)
+    expect(memory.bytes() - before).toBeGreaterThan(60 << 20)
+    memory.close()
+    expect(filled[0]).toBe(1)
+  })
+})
