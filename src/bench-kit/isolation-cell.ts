@@ -6,7 +6,7 @@ import { setTimeout as delay } from 'node:timers/promises'
 import { PHASE } from '../fault/toucher.ts'
 import type { WaitsUs } from '../report/attach-report.ts'
 import type { LatencySnapshot } from '../ring/latency-snapshot.ts'
-import { machineBusyNs, ProcessTime, ResidentMemory } from './proc-file.ts'
+import { machineBusyNs, ProcessTime, ResidentMemory, reportsFreeMemory } from './proc-file.ts'
 import { Session, type SessionSetup } from './session.ts'
 
 export interface CellSample {
@@ -48,12 +48,22 @@ interface Own {
   readonly memory: ResidentMemory
 }
 
+/**
+ * Free page reporting comes 2 s after memory was freed, and while the host takes it back, faults of the whole machine stand
+ * still for 10 to 100 ms: so the memory of the client before is given up before there is another to measure.
+ */
+const REPORTED_MS = 2500
+/** Below that there is little to report. */
+const FREED_BYTES_MIN = 256 << 20
+
 export async function runCell(
   setup: SessionSetup,
   limits: CellLimits,
   signal: AbortSignal,
   onHandedOver: () => void = () => {},
 ): Promise<CellSample> {
+  if (setup.link.imageBytes >= FREED_BYTES_MIN && reportsFreeMemory())
+    await delay(REPORTED_MS, undefined, { signal })
   const own: Own = { time: new ProcessTime('self'), memory: new ResidentMemory() }
   try {
     const baseBytes = own.memory.bytes()

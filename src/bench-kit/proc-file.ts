@@ -78,3 +78,19 @@ export function machineBusyNs(stat = readFileSync('/proc/stat', 'utf8')): number
   const [, user = 0, nice = 0, system = 0] = (stat.split('\n')[0] ?? '').split(/\s+/).map(Number)
   return (user + nice + system) * NS_PER_TICK
 }
+
+/** The interrupt by which a virtual machine's balloon tells that the host has taken back what was reported free. */
+const REPORTING = /:.*\bvirtio\d+-reporting/
+
+/** Whether this is a virtual machine that tells its host which memory is free, and loses it to the host. */
+export function reportsFreeMemory(interrupts = readIfThere('/proc/interrupts')): boolean {
+  return REPORTING.test(interrupts)
+}
+
+function readIfThere(path: string): string {
+  try {
+    return readFileSync(path, 'utf8')
+  } catch {
+    return ''
+  }
+}

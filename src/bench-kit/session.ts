@@ -1,6 +1,7 @@
 /** One client's session behind `attach`: starts the handler and the client, and ends both in every case. */
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { setTimeout as delay } from 'node:timers/promises'
 import type { AttachReport } from '../report/attach-report.ts'
 import { Daemon, type Self } from './daemons.ts'
 import { type Demand, FaultingClient } from './faulting-client.ts'
@@ -19,6 +20,8 @@ export interface SessionSetup {
   readonly pages?: Uint32Array
   /** Of the client: from the image's beginning. Default: all of it. */
   readonly clientBytes?: number
+  /** The client comes so long after the handler is ready, at the earliest. Default: as soon as it is up itself. */
+  readonly settleMs?: number
 }
 
 /** How long the rest of a prefault may take once nobody measures it any more. */
@@ -48,9 +51,11 @@ export class Session {
       [...command, ...how, ...without, '--wait', setup.wait, '--json', jsonPath],
       link.atDestination,
     )
+    const settled = delay(setup.settleMs ?? 0)
     const client = new FaultingClient(setup.clientBytes ?? link.imageBytes, demand, setup.seed, setup.pages)
     const session = new Session(handler, client, jsonPath)
     try {
+      await Promise.all([client.ready(), settled])
       await client.handOver(socketPath)
       return session
     } catch (error) {

@@ -1,5 +1,5 @@
 /** What `bench sweep` prints. */
-import type { SweepResult } from './sweep.ts'
+import { SETTLED_MS, type SweepResult } from './sweep.ts'
 import { figure, formatTable } from './table.ts'
 
 const HEADER = [
@@ -42,6 +42,7 @@ export function sweepTable(result: SweepResult): string {
   const about = [
     'Links are emulated inside the source. on÷off: completion with prefault ÷ without, medians.',
     `random, sequential: a third of the client’s memory is touched; sparse: ${sparse}.`,
+    `A client comes ${SETTLED_MS} ms after its handler is ready, and touches at once.`,
     'in flight: faults on a page that prefault had asked for already; they wait for it, and it must not come twice.',
   ]
   return [formatTable(HEADER, rows, 3), '', ...fits, ...result.linkWords, ...about].join('\n')

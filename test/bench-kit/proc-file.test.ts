@@ -1,7 +1,7 @@
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { describe, expect, it } from 'vitest'
-import { ProcessTime, ResidentMemory } from '../../src/bench-kit/proc-file.ts'
+import { ProcessTime, ResidentMemory, reportsFreeMemory } from '../../src/bench-kit/proc-file.ts'
 
 function work(ms: number): void {
   const until = performance.now() + ms
@@ -49,5 +49,16 @@ describe('ResidentMemory', () => {
     expect(memory.bytes() - before).toBeGreaterThan(60 << 20)
     memory.close()
     expect(filled[0]).toBe(1)
+  })
+})
+
+describe('reportsFreeMemory', () => {
+  it('knows the interrupt of a balloon that reports, and no other', () => {
+    const line = (name: string) =>
+      ` 28:          0          0 PCI-MSIX-0000:00:01.0   0-edge      virtio0-config\n` +
+      ` 32:       1312          0 PCI-MSIX-0000:00:01.0   4-edge      ${name}\n`
+    expect(reportsFreeMemory(line('virtio0-reporting_vq'))).toBe(true)
+    expect(reportsFreeMemory(line('virtio0-stats'))).toBe(false)
+    expect(reportsFreeMemory(line('error-reporting'))).toBe(false)
   })
 })
