@@ -41,7 +41,7 @@ export const LEVELS = {
   },
   'short-reads': {
     at: ['attach'],
-    on: 'beside active demand a read is what the road carries in 70 µs',
+    on: 'beside active demand a read is what the road carries in 45 µs',
     off: 'always 16 pages',
   },
   connection: {

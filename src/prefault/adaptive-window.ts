@@ -17,8 +17,8 @@ import type { Window } from './window.ts'
 const ACTIVE_NS = 20e6
 /** After a fault that came alone, with none in the ACTIVE_NS before it: a client's first touch, or a rare one. */
 const ACTIVE_ALONE_NS = 5e6
-/** What one read may occupy the road for while demand is active; a page at least, two at 1 Gbit/s. */
-const READ_NS = 70_000
+/** What one read may occupy the road for while demand is active; a page at least, and one at 1 Gbit/s. */
+const READ_NS = 45_000
 /** The same while no demand is active, but a quantum at least: what the first fault after a quiet time may find ahead of it. */
 const QUIET_READ_NS = 500_000
 /** In flight beyond what the road holds: two reads, and where they are short so many pages, if the road is fast enough to carry them in as long. */

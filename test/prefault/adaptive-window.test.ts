@@ -156,8 +156,8 @@ describe('the adaptive window', () => {
     const road = { rate: GBIT, rttNs: 200e3, jitterNs: 20e3, lateNs }
     const pull = new Pull(11)
     const all = pull.run(road, 10e9, 1e6)
-    // In flight is what the road holds and four pages: so much comes back in a round trip and half the lateness.
-    const inTime = (200e3 + 4 * 32.8e3) / (200e3 + 32.8e3 + lateNs / 2)
+    // In flight is what the road holds and what it carries in 2 × 45 µs: so much comes back in a round trip and half the lateness.
+    const inTime = (200e3 + 90e3) / (200e3 + 32.8e3 + lateNs / 2)
     expect(all.share).toBeGreaterThan(0.75 * Math.min(1, inTime))
     expect(all.meanQueueNs).toBeLessThan(300e3)
   })
