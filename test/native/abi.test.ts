@@ -32,6 +32,7 @@ const PREFIXES: Record<string, string> = {
 /** What is not named by that rule. */
 const EXPRESSIONS: Record<string, string> = {
   CLOCK_REALTIME: 'CLOCK_REALTIME',
+  PR_SET_NAME: 'PR_SET_NAME',
   PR_SET_TIMERSLACK: 'PR_SET_TIMERSLACK',
   MAP_FAILED: '(long long)MAP_FAILED',
   POLLFD_BYTES: 'sizeof(struct pollfd)',
