@@ -102,7 +102,7 @@ async function measure(
     if (handler.isEnded) break
     after.ms = performance.now()
     after.bytes = own.memory.bytes()
-    after.cpuNs = Math.max(after.cpuNs, handler.cpuNs() + source.cpuNs())
+    after.cpuNs = handler.cpuNs() + source.cpuNs()
   } while (after.ms - before.ms < limits.measureMs && after.bytes - baseBytes < DONE_SHARE * imageBytes)
   const ownNs = after.cpuNs + own.time.ns() - load.ownNs
   const foreignNs = machineBusyNs() - load.busyNs - ownNs

@@ -6,7 +6,7 @@ import { closeSync, openSync, readFileSync, readSync } from 'node:fs'
 
 const PAGE_BYTES = 4096
 /** Of /proc: USER_HZ is 100 on every Linux architecture. */
-export const NS_PER_TICK = 1e7
+const NS_PER_TICK = 1e7
 /** In /proc/PID/stat behind the name in brackets, which may hold anything: utime and stime. */
 const UTIME = 11
 const STIME = 12

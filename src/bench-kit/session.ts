@@ -55,7 +55,7 @@ export class Session {
     const client = new FaultingClient(setup.clientBytes ?? link.imageBytes, demand, setup.seed, setup.pages)
     const session = new Session(handler, client, jsonPath)
     try {
-      await Promise.all([client.ready(), settled])
+      await settled
       await client.handOver(socketPath)
       return session
     } catch (error) {

@@ -57,6 +57,7 @@ async function runFault(flags: FaultFlags): Promise<void> {
   const options = {
     faultlane: thisProgram(),
     bytes: flags.size,
+    freeBytes: () => process.availableMemory(),
     touches: flags.touches,
     threads: flags.threads,
     regions: flags.regions,

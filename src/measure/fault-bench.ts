@@ -29,6 +29,8 @@ export interface FaultBenchOptions {
   readonly waits: readonly WaitMode[]
   /** Measure prefault alone, too. */
   readonly rate: boolean
+  /** Bytes of memory that this process may still have. */
+  readonly freeBytes: () => number
   readonly onProgress: (text: string) => void
 }
 
@@ -182,19 +184,20 @@ async function ourClient(options: FaultBenchOptions, socketPath: string): Promis
  * What the kernel will give the client is likely among this. Where a virtual machine's host has to find every page first, whoever
  * brings them is as slow as that: 0.3 to 0.6 GB/s, us and the reference alike (Firecracker, 2 × AMD EPYC).
  */
-function findMemory(bytes: number): void {
-  touchFreeMemory(4 * bytes)
+function findMemory({ bytes, freeBytes }: FaultBenchOptions): void {
+  touchFreeMemory(4 * bytes, freeBytes())
 }
 
 /** MB/s from the handshake to the last page, nobody touching anything; then every byte is checked. */
-async function prefaultRate({ faultlane, bytes }: FaultBenchOptions, settleMs: number): Promise<number> {
-  if (settleMs === 0) findMemory(bytes)
+async function prefaultRate(options: FaultBenchOptions, settleMs: number): Promise<number> {
+  const { faultlane, bytes } = options
+  if (settleMs === 0) findMemory(options)
   const source = await startSource(faultlane, { bytes, wait: 'adaptive' })
   try {
     const destination = await DestinationProcess.start(faultlane, ['--source', source.url])
     try {
       await sleep(settleMs)
-      if (settleMs > 0) findMemory(bytes)
+      if (settleMs > 0) findMemory(options)
       const ms = await untouched(
         bytes,
         destination.socketPath,
@@ -209,10 +212,11 @@ async function prefaultRate({ faultlane, bytes }: FaultBenchOptions, settleMs: n
   }
 }
 
-async function pagebasePrefaultRate({ bytes }: FaultBenchOptions, pagebase: Pagebase): Promise<number> {
+async function pagebasePrefaultRate(options: FaultBenchOptions, pagebase: Pagebase): Promise<number> {
+  const { bytes } = options
   const ends = await pagebase.startEnds(bytes / 2 ** 20, 'block', true)
   try {
-    findMemory(bytes)
+    findMemory(options)
     const ms = await untouched(bytes, ends.socketPath, async () => (await ends.prefaulted()).ms)
     return bytes / 1000 / ms
   } finally {

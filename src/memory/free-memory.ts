@@ -1,7 +1,6 @@
 /** The machine's memory that nobody uses. */
-import { freemem } from 'node:os'
 import { MADV, MAP, PROT } from '../native/abi.ts'
-import { check, libc } from '../native/libc.ts'
+import { libc } from '../native/libc.ts'
 
 const PAGE_BYTES = 4096
 
@@ -10,15 +9,16 @@ const PAGE_BYTES = 4096
  * really has. In a virtual machine that is not a matter of course: what it has never used, or has freed some seconds ago (free page
  * reporting), is the host's, and the first touch of a page is an exit to the host, 9 µs instead of 2 (Firecracker, Linux 6.18).
  *
- * @param bytes at most; never more than half of what is free
+ * @param bytes at most; never more than half of `freeBytes`
+ * @param freeBytes that this process may still have, by its control group too: who takes more than that is killed
  * @returns microseconds that a page took; NaN where nothing was touched (Linux before 5.14, or no memory)
  */
-export function touchFreeMemory(bytes: number): number {
-  const length = Math.floor(Math.min(bytes, freemem() / 2) / PAGE_BYTES) * PAGE_BYTES
+export function touchFreeMemory(bytes: number, freeBytes: number): number {
+  const length = Math.floor(Math.min(bytes, freeBytes / 2) / PAGE_BYTES) * PAGE_BYTES
   if (length === 0) return Number.NaN
   const flags = MAP.PRIVATE | MAP.ANONYMOUS | MAP.NORESERVE
-  const what = `${length} bytes of free memory`
-  const address = check(libc().mmap(0, length, PROT.READ | PROT.WRITE, flags, -1, 0), 'mmap', what)
+  const address = libc().mmap(0, length, PROT.READ | PROT.WRITE, flags, -1, 0)
+  if (address === -1) return Number.NaN
   try {
     libc().madvise(address, length, MADV.NOHUGEPAGE)
     const beganMs = performance.now()
