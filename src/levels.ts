@@ -31,8 +31,8 @@ export const LEVELS = {
   },
   yield: {
     at: ['attach', 'serve'],
-    on: 'who spins gives way in every idle turn',
-    off: 'spins without giving way',
+    on: 'who spins gives way in every idle turn, the source after each demand reply, too',
+    off: 'nobody gives way',
   },
   window: {
     at: ['attach'],
@@ -42,7 +42,7 @@ export const LEVELS = {
   'short-reads': {
     at: ['attach'],
     on: 'beside active demand a read is what the road carries in 45 µs',
-    off: 'always 16 pages',
+    off: 'long, as beside none',
   },
   connection: {
     at: ['attach'],
@@ -63,7 +63,7 @@ export const LEVELS = {
   },
   quantum: {
     at: ['serve'],
-    on: '64 KiB of bulk between two looks at demand',
+    on: '32 KiB of bulk between two looks at demand',
     off: 'all the bulk that the socket takes',
     isTcpOnly: true,
   },

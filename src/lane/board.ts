@@ -18,11 +18,15 @@ const DEMAND_BELL = 5 * LINE_WORDS
 const PREFAULT_BELL = 6 * LINE_WORDS
 const USERFAULTFD = 7 * LINE_WORDS
 const PLACING = 8 * LINE_WORDS
-const REGIONS = 9 * LINE_WORDS
+const ANSWERED = 9 * LINE_WORDS
+const REGIONS = 10 * LINE_WORDS
 const BOARD_WORDS = REGIONS + REGION_TABLE_WORDS
 
 /** STATE is `epoch * 4 + phase`: an epoch is one client's session. */
 export const PHASE = { IDLE: 0, RUNNING: 1, STOPPING: 2 } as const
+
+/** What a word holds: two seconds. */
+const ANSWERED_NS_MAX = 2 ** 31 - 1
 
 /** Demand faults told to the prefault agent: page numbers. A full ring loses hints, nothing else. */
 const HINTS = 256
@@ -127,6 +131,17 @@ export class Board {
 
   pending(): number {
     return Atomics.load(this.#words, PENDING)
+  }
+
+  /** Demand agent only: a fault has been answered after `ns`. */
+  showAnswered(ns: number): void {
+    Atomics.store(this.#words, ANSWERED, Math.min(ns, ANSWERED_NS_MAX))
+  }
+
+  /** Prefault agent only: how long the last fault took that was answered since the last call; 0: none was. */
+  takeAnswered(): number {
+    if (Atomics.load(this.#words, ANSWERED) === 0) return 0
+    return Atomics.exchange(this.#words, ANSWERED, 0)
   }
 
   /** Pages of the client that are neither there nor known to be zero. */

@@ -260,7 +260,9 @@ export class DemandLane implements CompletionSink, FaultSink {
     }
     const isRemoved = this.#table.state(page) === PAGE.REMOVED
     this.#finish(page, isRemoved || kind === COMPLETION.ZERO ? 0 : address)
-    this.#stalls.record(this.#clock.nowNs() - startNs)
+    const stallNs = this.#clock.nowNs() - startNs
+    this.#stalls.record(stallNs)
+    this.#board.showAnswered(stallNs)
   }
 
   /** The channel has been opened anew: everything that was in flight is asked for again. */

@@ -135,6 +135,8 @@ export class PrefaultLane implements CompletionSink {
       hints.release()
       this.#scannedInVain = 0
     }
+    const answeredNs = this.#parts.board.takeAnswered()
+    if (answeredNs > 0) this.#parts.window.onDemandAnswered(answeredNs)
     if (this.#deferred.count > 0) work += this.#retryDeferred()
     if (this.readsInFlight > 0 && this.repliesRoom > 0) {
       work += this.#channel.poll(this, Math.min(COMPLETIONS_PER_TURN_MAX, this.repliesRoom))

@@ -63,6 +63,10 @@ export class AdaptiveWindow implements Window {
     this.#activeUntilNs = Math.max(this.#activeUntilNs, untilNs)
   }
 
+  onDemandAnswered(ns: number): void {
+    this.#rate.onDemandAnswered(ns)
+  }
+
   readPages(pagesMax: number, nowNs: number): number {
     this.#channelPagesMax = pagesMax
     return this.#pages(nowNs)

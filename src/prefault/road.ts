@@ -4,11 +4,13 @@
  * What the road has delivered lately is no measure of what it can: where threads wait for processors less comes back
  * a round, and a window cut to that would bring less still. So the best rate is kept, and given up only where even
  * the quickest reply of a measurement has stood in a queue longer than the window's own (CoDel's sign of a queue that
- * stands, Nichols 2012), or slowly. Too high a rate keeps one round trip too much in flight at the most.
+ * stands, Nichols 2012), or slowly. Demand's replies tell better than bulk's, which wait for processors too: as long as one fault in
+ * a measurement is served without delay, no queue of ours stands in its way. Too high a rate keeps one round trip too much in flight at the most.
  *
  * In the startup a window doubles what it has in flight, from two pages on (slow start), until that brings no more, and a
  * queue instead (Ha and Rhee 2011, HyStart's delay increase): beside active demand in short reads, for long ones would hide it.
  */
+import { BULK_QUANTUM_BYTES } from '../config.ts'
 
 /**
  * The rate is what came in over so long or two round trips. Long against the burst of a token bucket, which lets
@@ -22,9 +24,14 @@ const FLAT_ROUNDS_LONG = 2
 const GROWING = 1.25
 /**
  * Short reads may be what keeps the rate low, where the processors and not the wire are the limit. So one
- * measurement in so many is made with long ones, one in 2 s, and is a short one.
+ * measurement in so many is made with long ones, one in 2 s, and is a short one. If demand passes them undelayed they stay,
+ * until it does not: few long reads cost the processors less than many short ones.
  */
 const LONG_READS_EVERY = 200
+const LONG_READS_EARLY = 8
+/** They stay on no road that takes longer than 250 µs for a quantum, and are tried early on none that takes a millisecond: there the wire is the limit. */
+const STAY_BYTES_PER_NS_MIN = BULK_QUANTUM_BYTES / 250e3
+const EARLY_BYTES_PER_NS_MIN = BULK_QUANTUM_BYTES / 1e6
 const LONG_READS_NS = 2e6
 /** What is kept of the best rate with every measurement: half of it is gone in 20 s; where a queue stands, in 70 ms. */
 const KEPT = 1 - 1 / 2900
@@ -55,12 +62,16 @@ export class DeliveryRate {
   isGrowing = false
   /** Measurements since the startup. */
   #rounds = 0
+  /** Demand has passed long reads undelayed, and does. */
+  #mayStayLong = false
   #flatRounds = 0
   #sinceNs = 0
   #lastNs = 0
   #bytes = 0
   /** The quickest reply to a read that was posted during this measurement. */
   #quickestNs = Infinity
+  /** The quickest answer to a demand fault in this measurement. */
+  #demandQuickestNs = Infinity
 
   get isInStartup(): boolean {
     return this.startup !== STARTUP.DONE
@@ -68,7 +79,13 @@ export class DeliveryRate {
 
   /** Reads are long, while demand is active too. */
   get isWithLongReads(): boolean {
-    return this.startup === STARTUP.LONG || (!this.isInStartup && this.#rounds % LONG_READS_EVERY === 0)
+    if (this.isInStartup) return this.startup === STARTUP.LONG
+    return this.#mayStayLong || this.#isTryingLongReads
+  }
+
+  /** A demand fault has been answered after `ns`. */
+  onDemandAnswered(ns: number): void {
+    this.#demandQuickestNs = Math.min(this.#demandQuickestNs, ns)
   }
 
   /**
@@ -94,19 +111,32 @@ export class DeliveryRate {
       // In flight is a quarter more than the road holds, and the read's own time.
       this.#startUp(rate, this.#quickestNs > (5 / 4) * shortestNs + bytes / rate + JITTER_NS)
     } else {
+      const demandQuickestNs = this.#demandQuickestNs
+      if (this.#isTryingLongReads) {
+        this.#mayStayLong = demandQuickestNs < Infinity && rate > STAY_BYTES_PER_NS_MIN
+      }
+      if (demandQuickestNs < Infinity && demandQuickestNs > shortestNs + JITTER_NS) this.#mayStayLong = false
       this.#rounds++
-      const hasQueue = this.#quickestNs > shortestNs + QUEUES * queueNs + JITTER_NS
+      const quickestNs = demandQuickestNs < Infinity ? demandQuickestNs : this.#quickestNs
+      const hasQueue = quickestNs > shortestNs + QUEUES * queueNs + JITTER_NS
       this.bytesPerNs = Math.max(rate, this.bytesPerNs * (hasQueue ? KEPT_IN_QUEUE : KEPT))
     }
     this.#sinceNs = nowNs
     this.#bytes = 0
     this.#quickestNs = Infinity
+    this.#demandQuickestNs = Infinity
     return true
+  }
+
+  get #isTryingLongReads(): boolean {
+    if (this.#rounds === LONG_READS_EARLY) return this.bytesPerNs > EARLY_BYTES_PER_NS_MIN
+    return this.#rounds % LONG_READS_EVERY === 0
   }
 
   #roundNs(shortestNs: number): number {
     if (this.startup === STARTUP.SHORT) return Math.max(STARTUP_NS, shortestNs)
-    return Math.max(this.isWithLongReads ? LONG_READS_NS : RATE_NS, 2 * shortestNs)
+    const isShort = this.isInStartup || this.#isTryingLongReads
+    return Math.max(isShort ? LONG_READS_NS : RATE_NS, 2 * shortestNs)
   }
 
   #startUp(rate: number, hasQueue: boolean): void {

@@ -1,7 +1,7 @@
 /**
  * How many bytes the prefault lane may have in flight. Pure: time is handed in.
  */
-import { PREFAULT_READ_PAGES_MAX } from '../config.ts'
+import { PEER_READ_PAGES_MAX } from '../config.ts'
 
 export interface Window {
   /** Bytes that may be in flight now. */
@@ -10,6 +10,8 @@ export interface Window {
   readPages(pagesMax: number, nowNs: number): number
   /** A thread has faulted on a page that was not here. */
   onDemand(nowNs: number): void
+  /** A fault has been answered on the demand lane, `ns` after it was read. */
+  onDemandAnswered(ns: number): void
   /** A read of `bytes` has come back after `rttNs`. */
   onCompletion(bytes: number, rttNs: number, nowNs: number): void
 }
@@ -27,10 +29,12 @@ export class FixedWindow implements Window {
   }
 
   readPages(pagesMax: number): number {
-    return Math.min(pagesMax, PREFAULT_READ_PAGES_MAX)
+    return Math.min(pagesMax, PEER_READ_PAGES_MAX)
   }
 
   onDemand(): void {}
+
+  onDemandAnswered(): void {}
 
   onCompletion(): void {}
 }
@@ -48,10 +52,12 @@ export class GatedWindow implements Window {
   }
 
   readPages(pagesMax: number): number {
-    return Math.min(pagesMax, PREFAULT_READ_PAGES_MAX)
+    return Math.min(pagesMax, PEER_READ_PAGES_MAX)
   }
 
   onDemand(): void {}
+
+  onDemandAnswered(): void {}
 
   onCompletion(): void {}
 }
@@ -76,10 +82,12 @@ export class GrowingWindow implements Window {
   }
 
   readPages(pagesMax: number): number {
-    return Math.min(pagesMax, PREFAULT_READ_PAGES_MAX)
+    return Math.min(pagesMax, PEER_READ_PAGES_MAX)
   }
 
   onDemand(): void {}
+
+  onDemandAnswered(): void {}
 
   onCompletion(): void {
     this.#limit = Math.min(this.#limit + this.#step, this.#max)
@@ -103,6 +111,8 @@ export class HeedlessWindow implements Window {
   }
 
   onDemand(): void {}
+
+  onDemandAnswered(): void {}
 
   onCompletion(bytes: number, rttNs: number, nowNs: number): void {
     this.#window.onCompletion(bytes, rttNs, nowNs)

@@ -30,6 +30,11 @@ export interface SourceAgent {
 export interface SourceOptions {
   /** An eventfd that ends park(). −1: none. */
   readonly wakeFd: number
+  /**
+   * Called when demand has been answered: whoever waits for the reply may share this processor, and would not see it
+   * before all bulk that is queued has been sent. Absent: everybody has a processor.
+   */
+  readonly giveWay?: (() => void) | undefined
   /** Levels that are switched off; a transport that does not have them lets them be. */
   readonly without?: readonly LevelName[]
   /** Bytes a second that each destination's bulk is sent at, at most. A transport that cannot throws BAD_ARGUMENT. */

@@ -15,6 +15,7 @@ import {
   WIRE_VERSION,
 } from '../transport/tcp/wire.ts'
 import type { Lane } from '../transport/transport.ts'
+import { makeGiveWay } from './wait.ts'
 
 export const PAGE_BYTES = 4096
 export const PAGES = 64
@@ -55,7 +56,10 @@ export class ScratchRoad {
       isOurs: true,
     }
     try {
-      this.source = new TcpSource('tcp://127.0.0.1:0', image, { wakeFd: this.event.fd })
+      this.source = new TcpSource('tcp://127.0.0.1:0', image, {
+        wakeFd: this.event.fd,
+        giveWay: makeGiveWay(true),
+      })
     } catch (error) {
       this.event.close() // There is no loopback here.
       throw error

@@ -11,6 +11,7 @@ import type { ServePlan } from './plans.ts'
 import { runWorker } from './run-worker.ts'
 import { runSource } from './source-loop.ts'
 import { loadSourceTransport, schemeOf } from './transports.ts'
+import { makeGiveWay } from './wait.ts'
 import { warmUpSource } from './warm-up-source.ts'
 
 await runWorker('source', parentPort, async (tell) => {
@@ -26,6 +27,7 @@ await runWorker('source', parentPort, async (tell) => {
   const source = transport.listen(plan.url, plan.image, {
     wakeFd: bell.fd,
     without: plan.without,
+    giveWay: makeGiveWay(isOn('yield', plan.without)),
     paceBytesPerSecond: plan.pace,
     ...(plan.link === undefined ? {} : { link: plan.link }),
     linkLateness: plan.linkLateness,

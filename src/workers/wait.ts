@@ -80,6 +80,11 @@ export class AdaptiveWait implements WaitStrategy {
   }
 }
 
+/** Lets another thread have this processor, where there may be one that needs it. */
+export function makeGiveWay(isYielding: boolean): (() => void) | undefined {
+  return isYielding && !HAS_SPARE_PROCESSORS ? libc().sched_yield : undefined
+}
+
 /**
  * @param isYielding false: who spins keeps its processor (level `yield`)
  * @param spinNs how long adaptive spins; a rehearsal spins less, to sleep more often

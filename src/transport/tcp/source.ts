@@ -59,6 +59,7 @@ export class TcpSource implements SourceAgent {
   readonly #isFair: boolean
   readonly #bulkReadsMax: number
   readonly #bulkBytesMax: number
+  readonly #giveWay: () => void
   #connections: Connection[] = []
   #nextBulk = 0
   #turn = 0
@@ -72,6 +73,7 @@ export class TcpSource implements SourceAgent {
     this.url = formatTcpUrl(address)
     this.#readers = new ImageReaders(image)
     this.#options = options
+    this.#giveWay = options.giveWay ?? (() => {})
     const { without } = options
     this.#tuning = sourceTuning(without, options.paceBytesPerSecond)
     this.#isDemandFirst = isOn('order', without)
@@ -95,6 +97,7 @@ export class TcpSource implements SourceAgent {
       work += this.#receiveDemand(connection)
       if (this.#isDemandFirst) work += answer(connection)
     }
+    if (work > 0) this.#giveWay()
     work += this.#receiveOthers()
     return work + (this.#isDemandFirst ? this.#answerBulk() : this.#answerOldest())
   }

@@ -27,6 +27,8 @@ const sink = { onCompletion: () => {} }
 
 /** A source and its destinations, stepped by hand. */
 class Road {
+  /** Turns in which the source has given way, so far. */
+  waysGiven = 0
   readonly source: TcpSource
   readonly #image = new NativeBuffer(PAGES * PAGE, PAGE)
   readonly #channels: TcpChannel[] = []
@@ -37,7 +39,7 @@ class Road {
     this.source = new TcpSource(
       'tcp://127.0.0.1:0',
       { ...image, address: this.#image.address },
-      { wakeFd: -1, without, paceBytesPerSecond },
+      { wakeFd: -1, without, paceBytesPerSecond, giveWay: () => this.waysGiven++ },
     )
   }
 
@@ -112,7 +114,7 @@ function otherEnd(fd: number): number {
   return found[0] as number
 }
 
-/** Turns until a demand read is answered that was asked for behind eight quanta of bulk. */
+/** Turns until a demand read is answered that was asked for behind eight reads of two quanta of bulk. */
 function turnsToDemand(on: Road): number {
   const [bulk, demand] = [on.join('prefault'), on.join('demand')]
   on.ask(bulk, 8, 16)
@@ -128,7 +130,7 @@ function turnsToDemand(on: Road): number {
 describe('order', () => {
   it('answers demand in the very turn that takes it in; without it, behind the bulk that was there', () => {
     expect(turnsToDemand(road())).toBe(1)
-    expect(turnsToDemand(road('order'))).toBe(8)
+    expect(turnsToDemand(road('order'))).toBe(16)
   })
 
   it.each(levelsAt('serve'))('without %s everything is answered, of both lanes', (level) => {
@@ -145,8 +147,23 @@ describe('order', () => {
   })
 })
 
+describe('giving way', () => {
+  it('comes with each demand reply, before more bulk is sent, and at no other time', () => {
+    const on = road()
+    const [bulk, demand] = [on.join('prefault'), on.join('demand')]
+    on.ask(bulk, 4, 16)
+    for (let turn = 0; turn < 3; turn++) on.turn()
+    expect(on.waysGiven).toBe(0)
+    on.ask(demand, 1, 1)
+    on.turn()
+    expect(on.waysGiven).toBe(1)
+    for (let turn = 0; turn < 9; turn++) on.turn()
+    expect(on.waysGiven).toBe(1)
+  })
+})
+
 describe('quantum', () => {
-  it('takes 64 KiB of bulk in one turn; without it, all that is asked for', () => {
+  it('takes 32 KiB of bulk in one turn; without it, all that is asked for', () => {
     const pagesOfOneTurn = (on: Road) => {
       on.ask(on.join('prefault'), 20, 16)
       on.turn()
