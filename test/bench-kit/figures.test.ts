@@ -80,8 +80,8 @@ it('medians', () => {
 
 describe('waits for what is in flight', () => {
   it('are held to one quantum at the link’s rate and one idle round trip', () => {
-    expect(promotedBoundUs(125e6, 0, 61)).toBeCloseTo(524.288 + 61, 9)
-    expect(promotedBoundUs(0, 1024, 61), 'loopback: what prefault alone moved').toBeCloseTo(64 + 61, 9)
+    expect(promotedBoundUs(125e6, 0, 61)).toBeCloseTo(262.144 + 61, 9)
+    expect(promotedBoundUs(0, 1024, 61), 'loopback: what prefault alone moved').toBeCloseTo(32 + 61, 9)
     expect([promotedBoundUs(0, 0, 61), promotedBoundUs(125e6, 0, 0)]).toEqual([null, null])
   })
 

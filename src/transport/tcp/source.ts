@@ -15,6 +15,7 @@ import { PollSet } from '../../native/poll-set.ts'
 import { formatTcpUrl, listenTcp, parseTcpUrl } from '../../native/socket.ts'
 import type { SourceAgent, SourceOptions, SourceStats } from '../source.ts'
 import { type Arrivals, Connection } from './connection.ts'
+import { Quantum } from './quantum.ts'
 import { SourceLink } from './source-link.ts'
 import { type LaneTuning, sourceTuning } from './tuning.ts'
 import { LANE_CODE } from './wire.ts'
@@ -33,8 +34,6 @@ const SLOT_FIRST = 2
 const TURNS_PER_POLL = 16
 /** With more demand connections than this, poll(2) tells which to read; below, reading at once is cheaper. */
 const DIRECT_READS_MAX = 4
-/** Without a quantum: as much as one gathering takes, in reads and in bytes. */
-const UNBOUNDED = 2 ** 30
 
 export class TcpSource implements SourceAgent {
   readonly url: string
@@ -57,8 +56,7 @@ export class TcpSource implements SourceAgent {
   readonly #arrivals: Arrivals = { count: 0 }
   readonly #isDemandFirst: boolean
   readonly #isFair: boolean
-  readonly #bulkReadsMax: number
-  readonly #bulkBytesMax: number
+  readonly #quantum: Quantum
   readonly #giveWay: () => void
   #connections: Connection[] = []
   #nextBulk = 0
@@ -78,9 +76,7 @@ export class TcpSource implements SourceAgent {
     this.#tuning = sourceTuning(without, options.paceBytesPerSecond)
     this.#isDemandFirst = isOn('order', without)
     this.#isFair = isOn('fair', without)
-    const hasQuantum = isOn('quantum', without)
-    this.#bulkReadsMax = hasQuantum ? REQUESTS_PER_TURN_MAX : UNBOUNDED
-    this.#bulkBytesMax = hasQuantum ? BULK_QUANTUM_BYTES : UNBOUNDED
+    this.#quantum = new Quantum(isOn('quantum', without))
     this.#link = options.link === undefined ? undefined : new SourceLink(options.link, options)
     this.#poll.set(SLOT_WAKE, options.wakeFd, POLL.IN)
     this.#poll.set(SLOT_LISTEN, fd, POLL.IN)
@@ -97,6 +93,7 @@ export class TcpSource implements SourceAgent {
       work += this.#receiveDemand(connection)
       if (this.#isDemandFirst) work += answer(connection)
     }
+    this.#quantum.onTurn(work > 0)
     if (work > 0) this.#giveWay()
     work += this.#receiveOthers()
     return work + (this.#isDemandFirst ? this.#answerBulk() : this.#answerOldest())
@@ -149,7 +146,7 @@ export class TcpSource implements SourceAgent {
       const connection = connections[this.#nextBulk] as Connection
       if (connection.lane === LANE_CODE.demand || connection.endReason !== '') continue
       if (connection.hasQueued || connection.isSending) {
-        const sent = connection.answer(this.#bulkReadsMax, this.#bulkBytesMax)
+        const sent = connection.answer(this.#quantum.readsMax, this.#quantum.bytesMax)
         if (sent > 0) return sent
       }
     }
@@ -164,11 +161,11 @@ export class TcpSource implements SourceAgent {
     for (let i = 0; i < connections.length; i++) {
       const connection = connections[i] as Connection
       if (connection.endReason !== '') continue
-      if (connection.isSending) work += connection.answer(0, this.#bulkBytesMax)
+      if (connection.isSending) work += connection.answer(0, this.#quantum.bytesMax)
       if (connection.isBlocked || !connection.hasQueued) continue
       if (!oldest || connection.oldestArrival < oldest.oldestArrival) oldest = connection
     }
-    return oldest ? work + oldest.answer(1, this.#bulkBytesMax) : work
+    return oldest ? work + oldest.answer(1, this.#quantum.bytesMax) : work
   }
 
   park(timeoutMs: number): void {

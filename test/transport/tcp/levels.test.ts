@@ -1,7 +1,7 @@
 /** What each level of the source and of the wire does, and that it does nothing when it is off: both ends in this thread. */
 import { readdirSync } from 'node:fs'
 import { afterEach, describe, expect, it } from 'vitest'
-import { BULK_QUANTUM_BYTES } from '../../../src/config.ts'
+import { BULK_QUANTUM_BYTES, QUIET_QUANTUM_BYTES } from '../../../src/config.ts'
 import { type LevelName, levelsAt } from '../../../src/levels.ts'
 import { IP_TOS, IPPROTO_IP, MSG, SO, SOL_SOCKET } from '../../../src/native/abi.ts'
 import { NativeBuffer } from '../../../src/native/buffer.ts'
@@ -114,7 +114,7 @@ function otherEnd(fd: number): number {
   return found[0] as number
 }
 
-/** Turns until a demand read is answered that was asked for behind eight reads of two quanta of bulk. */
+/** Turns until a demand read is answered that was asked for behind eight quanta of bulk. */
 function turnsToDemand(on: Road): number {
   const [bulk, demand] = [on.join('prefault'), on.join('demand')]
   on.ask(bulk, 8, 16)
@@ -130,7 +130,7 @@ function turnsToDemand(on: Road): number {
 describe('order', () => {
   it('answers demand in the very turn that takes it in; without it, behind the bulk that was there', () => {
     expect(turnsToDemand(road())).toBe(1)
-    expect(turnsToDemand(road('order'))).toBe(16)
+    expect(turnsToDemand(road('order'))).toBe(15) // Smaller quanta from then on.
   })
 
   it.each(levelsAt('serve'))('without %s everything is answered, of both lanes', (level) => {
@@ -163,13 +163,16 @@ describe('giving way', () => {
 })
 
 describe('quantum', () => {
-  it('takes 32 KiB of bulk in one turn; without it, all that is asked for', () => {
+  it('takes 64 KiB of bulk in one turn, beside demand 32; without it, all that is asked for', () => {
     const pagesOfOneTurn = (on: Road) => {
       on.ask(on.join('prefault'), 20, 16)
       on.turn()
       return on.source.stats.pagesSent
     }
-    expect(pagesOfOneTurn(road())).toBe(BULK_QUANTUM_BYTES / PAGE)
+    expect(pagesOfOneTurn(road())).toBe(QUIET_QUANTUM_BYTES / PAGE)
+    const beside = road()
+    beside.ask(beside.join('demand'), 1, 1)
+    expect(pagesOfOneTurn(beside)).toBe(1 + BULK_QUANTUM_BYTES / PAGE)
     expect(pagesOfOneTurn(road('quantum'))).toBe(20 * 16)
   })
 })
@@ -180,7 +183,7 @@ describe('fair', () => {
       const channels = [on.join('prefault'), on.join('prefault')]
       for (const channel of channels) on.ask(channel, 4, 16)
       for (let turn = 0; turn < 4; turn++) on.turn()
-      return channels.map((channel) => channel.bytesReceived / BULK_QUANTUM_BYTES)
+      return channels.map((channel) => channel.bytesReceived / QUIET_QUANTUM_BYTES)
     }
     expect(shares(road())).toEqual([2, 2])
     expect(shares(road('fair'))).toEqual([4, 0])
