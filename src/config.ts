@@ -7,21 +7,22 @@
  */
 export const BULK_QUANTUM_BYTES = 32 * 1024
 
-/** The same after so many turns without demand, some 20 ms: an undisturbed prefault over loopback is a tenth faster with it. */
+/** The same after QUIET_AFTER_TURNS turns without demand: an undisturbed prefault over loopback is a tenth faster with it. */
 export const QUIET_QUANTUM_BYTES = 64 * 1024
+/** Some 20 ms, in turns that send a quantum each. */
 export const QUIET_AFTER_TURNS = 1000
 
 /** Pages of one prefault read at most, while demand is active: one quantum of 4 KiB pages. */
 export const PREFAULT_READ_PAGES_MAX = 8
-
-/** The same of the schedulings that we are compared with, demand or not: 64 KiB. */
-export const PEER_READ_PAGES_MAX = 16
 
 /**
  * The same while no demand is active, where transport and road are fast enough for such reads: the fewer turns for as
  * many pages, the less of a cold start is spent in the interpreter. One thread places them in 400 µs, two in 250.
  */
 export const QUIET_READ_PAGES_MAX = 256
+
+/** Pages of one read of the schedulings that we are compared with, demand or not: 64 KiB. */
+export const PEER_READ_PAGES_MAX = 16
 
 /** Reads in flight on a demand channel: as many faulting threads as a large VM has vCPUs. */
 export const DEMAND_CREDITS = 256

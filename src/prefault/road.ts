@@ -28,11 +28,12 @@ const GROWING = 1.25
  * until it does not: few long reads cost the processors less than many short ones.
  */
 const LONG_READS_EVERY = 200
+const LONG_READS_NS = 2e6
+/** One such measurement more, soon after the startup. */
 const LONG_READS_EARLY = 8
-/** They stay on no road that takes longer than 250 µs for a quantum, and are tried early on none that takes a millisecond: there the wire is the limit. */
+/** Long reads stay on no road that takes longer than 250 µs for a quantum, and are tried early on none that takes a millisecond: there the wire is the limit. */
 const STAY_BYTES_PER_NS_MIN = BULK_QUANTUM_BYTES / 250e3
 const EARLY_BYTES_PER_NS_MIN = BULK_QUANTUM_BYTES / 1e6
-const LONG_READS_NS = 2e6
 /** What is kept of the best rate with every measurement: half of it is gone in 20 s; where a queue stands, in 70 ms. */
 const KEPT = 1 - 1 / 2900
 const KEPT_IN_QUEUE = 0.9
@@ -112,12 +113,11 @@ export class DeliveryRate {
       this.#startUp(rate, this.#quickestNs > (5 / 4) * shortestNs + bytes / rate + JITTER_NS)
     } else {
       const demandQuickestNs = this.#demandQuickestNs
-      if (this.#isTryingLongReads) {
-        this.#mayStayLong = demandQuickestNs < Infinity && rate > STAY_BYTES_PER_NS_MIN
-      }
-      if (demandQuickestNs < Infinity && demandQuickestNs > shortestNs + JITTER_NS) this.#mayStayLong = false
+      const hasDemand = demandQuickestNs < Infinity
+      if (this.#isTryingLongReads) this.#mayStayLong = hasDemand && rate > STAY_BYTES_PER_NS_MIN
+      if (hasDemand && demandQuickestNs > shortestNs + JITTER_NS) this.#mayStayLong = false
       this.#rounds++
-      const quickestNs = demandQuickestNs < Infinity ? demandQuickestNs : this.#quickestNs
+      const quickestNs = hasDemand ? demandQuickestNs : this.#quickestNs
       const hasQueue = quickestNs > shortestNs + QUEUES * queueNs + JITTER_NS
       this.bytesPerNs = Math.max(rate, this.bytesPerNs * (hasQueue ? KEPT_IN_QUEUE : KEPT))
     }

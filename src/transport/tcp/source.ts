@@ -94,7 +94,7 @@ export class TcpSource implements SourceAgent {
       if (this.#isDemandFirst) work += answer(connection)
     }
     this.#quantum.onTurn(work > 0)
-    if (work > 0) this.#giveWay()
+    if (work > 0 && this.#isDemandFirst) this.#giveWay()
     work += this.#receiveOthers()
     return work + (this.#isDemandFirst ? this.#answerBulk() : this.#answerOldest())
   }

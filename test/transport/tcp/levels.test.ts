@@ -160,6 +160,14 @@ describe('giving way', () => {
     for (let turn = 0; turn < 9; turn++) on.turn()
     expect(on.waysGiven).toBe(1)
   })
+
+  it('does not come before the reply, where demand has no precedence', () => {
+    const on = road('order')
+    const demand = on.join('demand')
+    on.ask(demand, 1, 1)
+    on.turn()
+    expect([demand.credits, on.waysGiven]).toEqual([demand.creditsMax, 0])
+  })
 })
 
 describe('quantum', () => {
