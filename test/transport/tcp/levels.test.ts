@@ -171,7 +171,7 @@ describe('giving way', () => {
 })
 
 describe('quantum', () => {
-  it('takes 64 KiB of bulk in one turn, beside demand 32; without it, all that is asked for', () => {
+  it('takes 256 KiB of bulk in one turn, beside demand 32; without it, all that is asked for', () => {
     const pagesOfOneTurn = (on: Road) => {
       on.ask(on.join('prefault'), 20, 16)
       on.turn()
@@ -189,7 +189,7 @@ describe('fair', () => {
   it('gives two destinations a quantum in turn; without it, the first all of it', () => {
     const shares = (on: Road) => {
       const channels = [on.join('prefault'), on.join('prefault')]
-      for (const channel of channels) on.ask(channel, 4, 16)
+      for (const channel of channels) on.ask(channel, 8, 32)
       for (let turn = 0; turn < 4; turn++) on.turn()
       return channels.map((channel) => channel.bytesReceived / QUIET_QUANTUM_BYTES)
     }
@@ -234,6 +234,7 @@ describe('priority', () => {
 it('a source that sleeps whenever it may does not sleep on what it can still answer', () => {
   const on = road()
   const bulk = on.join('prefault')
+  on.ask(on.join('demand'), 1, 1) // So that a turn is 32 KiB.
   on.ask(bulk, 3, 16)
   let pages = 0
   const count = { onCompletion: (_work: number, _first: number, run: number) => (pages += run) }
