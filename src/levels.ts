@@ -21,7 +21,7 @@ export type End = 'attach' | 'serve'
 export const LEVELS = {
   class: {
     at: ['attach', 'serve'],
-    on: 'short turns for the demand road, long turns and niceness 5 for prefault',
+    on: 'short turns for the demand road, long turns and niceness 2 for prefault',
     off: 'every thread in the default class',
   },
   affinity: {
@@ -43,6 +43,11 @@ export const LEVELS = {
     at: ['attach'],
     on: 'beside active demand a read is what the road carries in 45 µs',
     off: 'long, as beside none',
+  },
+  following: {
+    at: ['attach'],
+    on: 'a client that faults in prefault’s own order, over a fast road, leaves reads long and the window wide',
+    off: 'its faults are demand as any other',
   },
   connection: {
     at: ['attach'],

@@ -54,7 +54,7 @@ describe('levels of the requester', () => {
     const [on, off] = [schedulingOf('S2', []).window(PAGE), schedulingOf('S2', ['short-reads']).window(PAGE)]
     for (const window of [on, off]) {
       runIn(window)
-      window.onDemand(3e9)
+      window.onDemand(3e9, false)
       window.bytes(1, 3e9)
     }
     expect(on.readPages(16, 3e9)).toBeLessThan(8)
@@ -69,10 +69,10 @@ describe('levels of the requester', () => {
     expect(slow.readPages(1024, 3e9)).toBe(15) // 0.5 ms of 1 Gbit/s.
     expect(fast.readPages(1024, 3e9)).toBe(QUIET_READ_PAGES_MAX)
     expect(fast.readPages(32, 3e9)).toBe(32)
-    fast.onDemand(3e9)
+    fast.onDemand(3e9, false)
     expect(fast.readPages(1024, 3.004e9)).toBe(PREFAULT_READ_PAGES_MAX)
     expect(fast.readPages(1024, 3.006e9)).toBe(QUIET_READ_PAGES_MAX) // One fault that came alone.
-    fast.onDemand(3.007e9)
+    fast.onDemand(3.007e9, false)
     expect(fast.readPages(1024, 3.026e9)).toBe(PREFAULT_READ_PAGES_MAX)
     expect(fast.readPages(1024, 3.028e9)).toBe(QUIET_READ_PAGES_MAX)
     fast.bytes(1, 3.03e9)

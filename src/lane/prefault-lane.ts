@@ -128,10 +128,11 @@ export class PrefaultLane implements CompletionSink {
   /** One turn: bounded, never blocking. Returns how much moved; 0 is idle. */
   doWork(): number {
     let work = 0
-    const hints = this.#parts.hints
+    const { hints, policy } = this.#parts
     for (let at = hints.peek(); at !== NO_RECORD; at = hints.peek()) {
-      this.#parts.policy.onFault(hints.words[at] as number)
-      this.#parts.window.onDemand(this.#parts.clock.nowNs())
+      const page = hints.words[at] as number
+      this.#parts.window.onDemand(this.#parts.clock.nowNs(), policy.isNear(page))
+      policy.onFault(page)
       hints.release()
       this.#scannedInVain = 0
     }

@@ -7,6 +7,9 @@
  * and then it lets the road run empty, to notice one that has become longer; so its own queue is never taken for
  * distance.
  *
+ * A client that goes through its memory in prefault's own order is no other demand: it waits for the very pages that prefault
+ * brings, and for the fewer of them the further prefault gets ahead. Its faults leave the window as it is without demand.
+ *
  * A long read costs the processors least: a quantum, and on a fast road, while no demand is active, as much as it carries
  * in QUIET_READ_NS. While demand is active a read is only as long as the road carries in READ_NS.
  */
@@ -21,6 +24,11 @@ const ACTIVE_ALONE_NS = 5e6
 const READ_NS = 45_000
 /** The same while no demand is active, but a quantum at least: what the first fault after a quiet time may find ahead of it. */
 const QUIET_READ_NS = 500_000
+/** So many faults in a row on pages that prefault is about: not one that came there by chance, among many elsewhere. */
+const FOLLOWING_FAULTS = 2
+/** Beyond what the road holds, of a client that follows: as much as the road carries in so long, for the prefault thread sleeps as long beside busy vCPUs. */
+const FOLLOWED_NS = 1e6
+const FOLLOWED_BYTES_MAX = 1 << 20
 /** In flight beyond what the road holds: two reads, and where they are short so many pages, if the road is fast enough to carry them in as long. */
 const READS_QUEUED = 2
 const PAGES_QUEUED = 6
@@ -31,6 +39,7 @@ export class AdaptiveWindow implements Window {
   readonly #pageBytes: number
   readonly #pagesMax: number
   readonly #quietPagesMax: number
+  readonly #mayFollow: boolean
   /** What the channel takes, as far as the lane has said. */
   #channelPagesMax = Infinity
   readonly #rate = new DeliveryRate()
@@ -39,24 +48,35 @@ export class AdaptiveWindow implements Window {
   #startupBytes: number
   #demandAtNs = Number.NEGATIVE_INFINITY
   #activeUntilNs = Number.NEGATIVE_INFINITY
+  /** The last faults in a row that were near what prefault is about. */
+  #nearFaults = 0
   /** In flight beyond what the road holds, at the last look. */
   #queuedBytes = 0
 
   /**
    * @param pagesMax of one read: a quantum
    * @param quietPagesMax of one read while no demand is active and the road is fast
+   * @param mayFollow false: whoever faults in prefault's own order is demand as any other (level `following`)
    */
-  constructor(pageBytes: number, pagesMax: number, quietPagesMax = pagesMax) {
+  constructor(pageBytes: number, pagesMax: number, quietPagesMax = pagesMax, mayFollow = true) {
+    this.#mayFollow = mayFollow
     this.#pageBytes = pageBytes
     this.#pagesMax = pagesMax
     this.#quietPagesMax = quietPagesMax
     this.#startupBytes = READS_QUEUED * pageBytes
   }
 
-  onDemand(nowNs: number): void {
+  onDemand(nowNs: number, isNear: boolean): void {
+    this.#nearFaults = isNear ? this.#nearFaults + 1 : 0
+    if (this.#isFollowed) return
     const isAlone = nowNs - this.#demandAtNs >= ACTIVE_NS
     this.#demandAtNs = nowNs
     this.#stayActive(nowNs + (isAlone ? ACTIVE_ALONE_NS : ACTIVE_NS))
+  }
+
+  /** On a slow road a client that follows waits for the wire, and more in flight would only be ahead of somebody else. */
+  get #isFollowed(): boolean {
+    return this.#mayFollow && this.#nearFaults >= FOLLOWING_FAULTS && this.#rate.isFast
   }
 
   #stayActive(untilNs: number): void {
@@ -73,7 +93,7 @@ export class AdaptiveWindow implements Window {
   }
 
   bytes(demandPending: number, nowNs: number): number {
-    if (demandPending > 0) this.#stayActive(nowNs + ACTIVE_ALONE_NS)
+    if (demandPending > 0 && !this.#isFollowed) this.#stayActive(nowNs + ACTIVE_ALONE_NS)
     const readBytes = this.#pages(nowNs) * this.#pageBytes
     if (this.#shortest.isDraining(nowNs)) return readBytes
     const rate = this.#rate
@@ -81,6 +101,12 @@ export class AdaptiveWindow implements Window {
     const held = rate.bytesPerNs * this.#shortest.ns
     const inTime = READS_QUEUED * READ_NS * rate.bytesPerNs
     this.#queuedBytes = Math.max(READS_QUEUED * readBytes, Math.min(PAGES_QUEUED * this.#pageBytes, inTime))
+    if (this.#isFollowed && nowNs >= this.#activeUntilNs) {
+      this.#queuedBytes = Math.max(
+        this.#queuedBytes,
+        Math.min(FOLLOWED_BYTES_MAX, FOLLOWED_NS * rate.bytesPerNs),
+      )
+    }
     return Math.min(WINDOW_BYTES_MAX, held + this.#queuedBytes)
   }
 

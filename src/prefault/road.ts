@@ -78,6 +78,11 @@ export class DeliveryRate {
     return this.startup !== STARTUP.DONE
   }
 
+  /** The wire is hardly what limits it: a quantum takes it no longer than 250 µs. */
+  get isFast(): boolean {
+    return !this.isInStartup && this.bytesPerNs > STAY_BYTES_PER_NS_MIN
+  }
+
   /** Reads are long, while demand is active too. */
   get isWithLongReads(): boolean {
     if (this.isInStartup) return this.startup === STARTUP.LONG

@@ -11,7 +11,7 @@ export interface Scheduling {
   /** One connection and one thread for both lanes. */
   readonly isShared: boolean
   readonly about: string
-  window(pageBytes: number): Window
+  window(pageBytes: number, without?: readonly LevelName[]): Window
 }
 
 const KIB = 1024
@@ -30,7 +30,13 @@ export const SCHEDULINGS = {
   S2: {
     isShared: false,
     about: 'Faultlane: two lanes, prefault in the gaps',
-    window: (pageBytes) => new AdaptiveWindow(pageBytes, PREFAULT_READ_PAGES_MAX, QUIET_READ_PAGES_MAX),
+    window: (pageBytes: number, without?: readonly LevelName[]) =>
+      new AdaptiveWindow(
+        pageBytes,
+        PREFAULT_READ_PAGES_MAX,
+        QUIET_READ_PAGES_MAX,
+        isOn('following', without),
+      ),
   },
   S3: {
     isShared: true,
@@ -55,7 +61,7 @@ export function schedulingOf(name: SchedulingName, without: readonly LevelName[]
     about: scheduling.about,
     window: (pageBytes) => {
       if (!isOn('window', without)) return new FixedWindow(1024 * KIB)
-      const window = scheduling.window(pageBytes)
+      const window = scheduling.window(pageBytes, without)
       return isOn('short-reads', without) ? window : new HeedlessWindow(window)
     },
   }

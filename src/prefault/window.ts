@@ -8,8 +8,12 @@ export interface Window {
   bytes(demandPending: number, nowNs: number): number
   /** Pages of the next read, at most `pagesMax`. */
   readPages(pagesMax: number, nowNs: number): number
-  /** A thread has faulted on a page that was not here. */
-  onDemand(nowNs: number): void
+  /**
+   * A thread has faulted on a page that was not here.
+   *
+   * @param isNear one that prefault has asked for lately, or is about to
+   */
+  onDemand(nowNs: number, isNear: boolean): void
   /** A fault has been answered on the demand lane, `ns` after it was read. */
   onDemandAnswered(ns: number): void
   /** A read of `bytes` has come back after `rttNs`. */

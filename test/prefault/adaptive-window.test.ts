@@ -61,7 +61,7 @@ class Pull {
     let nextDemandNs = startNs
     while (this.nowNs < startNs + durationNs) {
       if (this.nowNs >= nextDemandNs && demandEveryNs < Infinity) {
-        this.window.onDemand(this.nowNs)
+        this.window.onDemand(this.nowNs, false)
         nextDemandNs += demandEveryNs
       }
       for (;;) {
