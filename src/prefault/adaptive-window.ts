@@ -50,6 +50,8 @@ export class AdaptiveWindow implements Window {
   #activeUntilNs = Number.NEGATIVE_INFINITY
   /** The last faults in a row that were near what prefault is about. */
   #nearFaults = 0
+  /** As of the last fault. */
+  #isFollowed = false
   /** In flight beyond what the road holds, at the last look. */
   #queuedBytes = 0
 
@@ -68,15 +70,12 @@ export class AdaptiveWindow implements Window {
 
   onDemand(nowNs: number, isNear: boolean): void {
     this.#nearFaults = isNear ? this.#nearFaults + 1 : 0
+    // On a slow road a client that follows waits for the wire, and more in flight would only be ahead of somebody else.
+    this.#isFollowed = this.#mayFollow && this.#nearFaults >= FOLLOWING_FAULTS && this.#rate.isFast
     if (this.#isFollowed) return
     const isAlone = nowNs - this.#demandAtNs >= ACTIVE_NS
     this.#demandAtNs = nowNs
     this.#stayActive(nowNs + (isAlone ? ACTIVE_ALONE_NS : ACTIVE_NS))
-  }
-
-  /** On a slow road a client that follows waits for the wire, and more in flight would only be ahead of somebody else. */
-  get #isFollowed(): boolean {
-    return this.#mayFollow && this.#nearFaults >= FOLLOWING_FAULTS && this.#rate.isFast
   }
 
   #stayActive(untilNs: number): void {

@@ -130,7 +130,8 @@ function rehearse(
     board,
     hints: new RingConsumer(board.memory.hints),
     policy: new SequentialPolicy(),
-    window: schedulingOf('S2', []).window(PAGE_BYTES),
+    // Here every page is near: whoever followed would be done in a few turns.
+    window: schedulingOf('S2', ['following']).window(PAGE_BYTES),
     counters: new Counters(PREFAULT_COUNTERS, Counters.allocate(PREFAULT_COUNTERS.length)),
     clock,
     readPagesMax: QUIET_READ_PAGES_MAX,
