@@ -48,8 +48,8 @@ export const DEMAND_SLICE_NS = 100_000
 
 /**
  * Niceness of the prefault thread: two thirds of the weight of a demand thread or a vCPU. Two vCPUs that touch all pages in address
- * order with 20 µs in between stood still for 1.1 s in all with it, with 5 for 3.6 s (4 alternating runs, loopback, 2 × AMD EPYC),
- * and a random client's p99 was the same.
+ * order with 20 µs in between stood still for 0.22 s in all with it, with 5 for 0.92 s; random ones for 1.67 s and 1.70, their p99 the
+ * same (4 and 5 alternating runs, loopback, 2 × AMD EPYC). At 10 it starved.
  */
 export const PREFAULT_NICE = 2
 
