@@ -21,6 +21,10 @@ const PERIODS_PER_CHOICE = 320
 const BUSY_NS_MAX = 200_000
 /** Apart is chosen when it takes at most this part of the time. */
 const APART_GAIN = 0.95
+/** A choice that takes this many times what it took in its trial is no longer the one that was tried: the toucher was moved. */
+const OUTDATED = 1.5
+/** For so many periods in a row, and twice as many each time, until a choice has held: a client that changes is not tried all the time. */
+const OUTDATED_PERIODS = 4
 
 /** Goes on waiting as the strategy that it is given does. */
 export class Roaming implements WaitStrategy {
@@ -35,6 +39,8 @@ export class Roaming implements WaitStrategy {
   #beganFaults = 0
   #togetherNs = Number.POSITIVE_INFINITY
   #apartNs = Number.POSITIVE_INFINITY
+  #outdatedPeriods = 0
+  #patience = OUTDATED_PERIODS
 
   /**
    * @param faults how many there have been
@@ -71,7 +77,7 @@ export class Roaming implements WaitStrategy {
   /** @param ns from fault to fault in the period that ends */
   #judge(ns: number): void {
     if (++this.#periods > TRIAL_PERIODS) {
-      if (this.#periods === PERIODS_PER_CHOICE) this.#restart()
+      this.#watch(ns)
       return
     }
     if (this.#isApart) this.#apartNs = Math.min(this.#apartNs, ns)
@@ -80,8 +86,22 @@ export class Roaming implements WaitStrategy {
     else this.#move(this.#apartNs <= APART_GAIN * this.#togetherNs)
   }
 
+  /** Tries again when the choice has held for long enough, or holds no longer. */
+  #watch(ns: number): void {
+    const triedNs = this.#isApart ? this.#apartNs : this.#togetherNs
+    this.#outdatedPeriods = ns > OUTDATED * triedNs ? this.#outdatedPeriods + 1 : 0
+    if (this.#periods === PERIODS_PER_CHOICE) {
+      this.#patience = OUTDATED_PERIODS
+      this.#restart()
+    } else if (this.#outdatedPeriods === this.#patience) {
+      this.#patience *= 2
+      this.#restart()
+    }
+  }
+
   #restart(): void {
     this.#periods = 0
+    this.#outdatedPeriods = 0
     this.#togetherNs = Number.POSITIVE_INFINITY
     this.#apartNs = Number.POSITIVE_INFINITY
     this.#move(false)

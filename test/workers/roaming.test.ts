@@ -9,7 +9,7 @@ class Machine {
   moves = 0
   asked = 0
   readonly roaming: Roaming
-  readonly togetherNs: number
+  togetherNs: number
   apartNs: number
   pauseNs: number
 
@@ -74,9 +74,35 @@ describe('Roaming', () => {
     const machine = new Machine(34_000, 24_000)
     machine.fault(600)
     expect(machine.isApart).toBe(true)
-    machine.apartNs = 50_000
+    machine.apartNs = 35_000
     machine.fault(21_000)
     expect(machine.fault(1000)).toBe(0)
+  })
+
+  it('tries again at once when a choice no longer holds, as when the kernel has moved the toucher', () => {
+    const machine = new Machine(20_000, 47_000) // The toucher is on the first as well.
+    machine.fault(600)
+    expect(machine.isApart).toBe(false)
+    machine.togetherNs = 47_000 // Now it is on the second.
+    machine.apartNs = 20_000
+    machine.fault(1000)
+    expect(machine.fault(5000)).toBe(1)
+  })
+
+  it('is not busy with trials when every choice is outdated before long', () => {
+    const machine = new Machine(20_000, 47_000)
+    const faults = 40_000
+    let trials = 0
+    for (let i = 0; i < faults; i += 100) {
+      const moved = machine.moves
+      machine.fault(100)
+      if (machine.moves > moved) trials++
+      // Whatever it has chosen turns slow.
+      const wasApart = machine.isApart
+      machine.togetherNs = wasApart ? 20_000 : 47_000
+      machine.apartNs = wasApart ? 47_000 : 20_000
+    }
+    expect(trials * 100).toBeLessThan(faults / 3)
   })
 
   it('never divides by no faults, and asks the strategy within for every turn', () => {
