@@ -44,6 +44,8 @@ export interface DemandLaneParts {
   readonly onQuiet?: () => void
   /** Level `promotion` off: a page that prefault has in flight is asked for a second time, at once. Default: no. */
   readonly asksTwice?: boolean
+  /** Lets whoever was woken have this processor, once nothing is in flight. Default: goes on. */
+  readonly giveWay?: (() => void) | undefined
 }
 
 export class DemandLane implements CompletionSink, FaultSink {
@@ -59,6 +61,7 @@ export class DemandLane implements CompletionSink, FaultSink {
   readonly #onQuiet: (() => void) | undefined
   readonly #count: Record<DemandCounter, number>
   readonly #asksTwice: boolean
+  readonly #giveWay: (() => void) | undefined
   #channel: Channel
   /** Between a broken channel and its successor faults are taken, and nothing is posted. */
   #isCut = false
@@ -68,6 +71,8 @@ export class DemandLane implements CompletionSink, FaultSink {
   readonly #backlog = new PageQueue(QUEUE_PAGES)
   readonly #promoted = new PageQueue(QUEUE_PAGES)
   readonly #failed = new PageQueue(QUEUE_PAGES)
+  /** Placed pages and their stalls, not yet in the page table: a toucher may be back before this turn has sent its next fault on. */
+  readonly #placed = new PageQueue(QUEUE_PAGES)
   // Reads in flight: the work id is the index.
   readonly #workPage: Int32Array
   readonly #workStartNs: Float64Array
@@ -87,6 +92,7 @@ export class DemandLane implements CompletionSink, FaultSink {
     this.#clock = parts.clock
     this.#onQuiet = parts.onQuiet
     this.#asksTwice = parts.asksTwice ?? false
+    this.#giveWay = parts.giveWay
     const names = parts.counters.names
     this.#count = Object.fromEntries(names.map((name) => [name, parts.counters.indexOf(name)])) as never
     this.#deferred = new Deferred(parts.clock, channel.info.pageSize, DEFERRED_PAGES)
@@ -109,6 +115,7 @@ export class DemandLane implements CompletionSink, FaultSink {
 
   end(): void {
     if (this.#promoted.count > 0) this.#checkPromoted() // Who came after the last turn has waited, too.
+    this.#showPlaced()
     this.#faults = undefined
     this.#placer = undefined
     this.#backlog.clear()
@@ -155,6 +162,8 @@ export class DemandLane implements CompletionSink, FaultSink {
     let work = 0
     if (lookAtChannel && this.readsInFlight > 0 && this.repliesRoom >= COMPLETIONS_PER_TURN_MAX / 2) {
       work += this.#channel.poll(this, Math.min(COMPLETIONS_PER_TURN_MAX, this.repliesRoom))
+      // The toucher goes on and may be back with its next fault before this turn looks for one.
+      if (work > 0 && this.#giveWay && this.readsInFlight === 0) this.#giveWay()
     }
     if (this.#deferred.count > 0) work += this.#retryDeferred()
     // Whatever breaks, every page that is waited for finds room in the backlog.
@@ -172,6 +181,7 @@ export class DemandLane implements CompletionSink, FaultSink {
     }
     if (work > 0) {
       if (!this.#isCut) this.#channel.flush()
+      this.#showPlaced()
       this.#showPending()
     }
     return work
@@ -201,6 +211,7 @@ export class DemandLane implements CompletionSink, FaultSink {
           return
         case PAGE.DEMANDED:
         case PAGE.PROMOTED:
+          if (this.#showPlaced() > 0) continue
           this.#counters.add(this.#count.joined, 1)
           return
         case PAGE.LOST:
@@ -220,6 +231,7 @@ export class DemandLane implements CompletionSink, FaultSink {
   }
 
   onRemove(firstPage: number, pageCount: number): void {
+    this.#showPlaced()
     const table = this.#table
     let settled = 0
     let removed = 0
@@ -249,7 +261,8 @@ export class DemandLane implements CompletionSink, FaultSink {
     if (startNs === SECOND) {
       // Too late, or the source could not: prefault's copy is or was the one.
       if (kind === COMPLETION.ERROR || this.#table.state(page) !== PAGE.PROMOTED) return
-      this.#finish(page, kind === COMPLETION.ZERO ? 0 : address)
+      const isZero = kind === COMPLETION.ZERO
+      if (this.#place(page, isZero ? 0 : address)) this.#settle(page, isZero)
       return
     }
     if (kind === COMPLETION.ERROR) {
@@ -258,11 +271,32 @@ export class DemandLane implements CompletionSink, FaultSink {
       this.#failed.add(page, this.#clock.nowNs() + RETRY_ERROR_NS)
       return
     }
-    const isRemoved = this.#table.state(page) === PAGE.REMOVED
-    this.#finish(page, isRemoved || kind === COMPLETION.ZERO ? 0 : address)
+    const isZero = kind === COMPLETION.ZERO || this.#table.state(page) === PAGE.REMOVED
+    const isPlaced = this.#place(page, isZero ? 0 : address)
     const stallNs = this.#clock.nowNs() - startNs
+    if (isPlaced && !isZero) {
+      this.#placed.add(page, stallNs)
+      return
+    }
+    if (isPlaced) this.#settle(page, isZero)
+    this.#showStall(stallNs)
+  }
+
+  #showStall(stallNs: number): void {
     this.#stalls.record(stallNs)
     this.#board.showAnswered(stallNs)
+  }
+
+  /** How many there were. */
+  #showPlaced(): number {
+    const placed = this.#placed
+    const count = placed.count
+    while (placed.count > 0) {
+      this.#settle(placed.firstPage(), false)
+      this.#showStall(placed.firstTimeNs())
+      placed.dropFirst()
+    }
+    return count
   }
 
   /** The channel has been opened anew: everything that was in flight is asked for again. */
@@ -274,6 +308,7 @@ export class DemandLane implements CompletionSink, FaultSink {
 
   /** The channel is broken: what was in flight goes back to the backlog, in its old order. */
   reclaimReads(): void {
+    this.#showPlaced()
     this.#isCut = true
     const nowNs = this.#clock.nowNs()
     for (let workId = 0; workId < this.#workPage.length; workId++) {
@@ -305,20 +340,19 @@ export class DemandLane implements CompletionSink, FaultSink {
     return true
   }
 
-  /** Places what has come and says so in the page table; what the kernel will not take yet is kept. */
-  #finish(page: number, address: number): void {
+  /** Places what has come; false when the kernel does not take it yet, and it is kept. */
+  #place(page: number, address: number): boolean {
     const placer = this.#placer as Placer
     const placed = address === 0 ? placer.placeZero(page, 1) : placer.place(page, 1, address)
-    if (placed === 1) {
-      this.#settle(page, address === 0)
-      return
-    }
+    if (placed === 1) return true
     if (placer.status === PLACED.AGAIN) {
       this.#counters.add(this.#count.again, 1)
       this.#deferred.keep(page, address)
     } else this.isClientGone = true
+    return false
   }
 
+  /** Says in the page table that it is there. */
   #settle(page: number, isZero: boolean): void {
     const table = this.#table
     const isOurs = table.tryMove(page, PAGE.DEMANDED, PAGE.PRESENT)
