@@ -44,8 +44,6 @@ export interface DemandLaneParts {
   readonly onQuiet?: () => void
   /** Level `promotion` off: a page that prefault has in flight is asked for a second time, at once. Default: no. */
   readonly asksTwice?: boolean
-  /** Lets whoever was woken have this processor, once nothing is in flight. Default: goes on. */
-  readonly giveWay?: (() => void) | undefined
 }
 
 export class DemandLane implements CompletionSink, FaultSink {
@@ -61,7 +59,6 @@ export class DemandLane implements CompletionSink, FaultSink {
   readonly #onQuiet: (() => void) | undefined
   readonly #count: Record<DemandCounter, number>
   readonly #asksTwice: boolean
-  readonly #giveWay: (() => void) | undefined
   #channel: Channel
   /** Between a broken channel and its successor faults are taken, and nothing is posted. */
   #isCut = false
@@ -92,7 +89,6 @@ export class DemandLane implements CompletionSink, FaultSink {
     this.#clock = parts.clock
     this.#onQuiet = parts.onQuiet
     this.#asksTwice = parts.asksTwice ?? false
-    this.#giveWay = parts.giveWay
     const names = parts.counters.names
     this.#count = Object.fromEntries(names.map((name) => [name, parts.counters.indexOf(name)])) as never
     this.#deferred = new Deferred(parts.clock, channel.info.pageSize, DEFERRED_PAGES)
@@ -162,8 +158,6 @@ export class DemandLane implements CompletionSink, FaultSink {
     let work = 0
     if (lookAtChannel && this.readsInFlight > 0 && this.repliesRoom >= COMPLETIONS_PER_TURN_MAX / 2) {
       work += this.#channel.poll(this, Math.min(COMPLETIONS_PER_TURN_MAX, this.repliesRoom))
-      // The toucher goes on and may be back with its next fault before this turn looks for one.
-      if (work > 0 && this.#giveWay && this.readsInFlight === 0) this.#giveWay()
     }
     if (this.#deferred.count > 0) work += this.#retryDeferred()
     // Whatever breaks, every page that is waited for finds room in the backlog.

@@ -26,7 +26,7 @@ import { Roaming } from './roaming.ts'
 import { runAgent } from './run-agent.ts'
 import { nextMessage, runWorker } from './run-worker.ts'
 import { loadTransport, openLane } from './transports.ts'
-import { makeGiveWay, makeWait } from './wait.ts'
+import { makeWait } from './wait.ts'
 import { warmUpDemand } from './warm-up-demand.ts'
 
 await runWorker('demand', parentPort, async (tell) => {
@@ -76,7 +76,6 @@ await runWorker('demand', parentPort, async (tell) => {
     promotedWaits,
     clock,
     asksTwice: !isOn('promotion', without),
-    giveWay: plan.wait === 'block' ? undefined : makeGiveWay(isOn('yield', without)),
   })
   const sharedPrefault = shared
     ? new PrefaultLane(shared.prefault, {
