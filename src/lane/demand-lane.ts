@@ -18,7 +18,8 @@ import { Deferred } from './deferred.ts'
 import { PageQueue } from './page-queue.ts'
 import type { DemandCounter } from './stats.ts'
 
-const COMPLETIONS_PER_TURN_MAX = 64
+/** A turn is short: placing a page takes some 10 µs, and whoever shares the processor waits meanwhile. */
+const COMPLETIONS_PER_TURN_MAX = 8
 const DEFERRED_PAGES = 64
 /** Faults waiting for a credit, and promoted pages waited for. When full, the kernel keeps the rest of the faults. */
 const QUEUE_PAGES = 4096
@@ -156,8 +157,8 @@ export class DemandLane implements CompletionSink, FaultSink {
    */
   doWork(lookAtChannel: boolean, lookAtFaults: boolean): number {
     let work = 0
-    if (lookAtChannel && this.readsInFlight > 0 && this.repliesRoom >= COMPLETIONS_PER_TURN_MAX / 2) {
-      work += this.#channel.poll(this, Math.min(COMPLETIONS_PER_TURN_MAX, this.repliesRoom))
+    if (lookAtChannel && this.readsInFlight > 0 && this.repliesRoom >= COMPLETIONS_PER_TURN_MAX) {
+      work += this.#channel.poll(this, COMPLETIONS_PER_TURN_MAX)
     }
     if (this.#deferred.count > 0) work += this.#retryDeferred()
     // Whatever breaks, every page that is waited for finds room in the backlog.

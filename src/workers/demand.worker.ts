@@ -19,6 +19,7 @@ import { Counters } from '../ring/counters.ts'
 import { LatencyHistogram } from '../ring/histogram.ts'
 import { RingConsumer, RingProducer } from '../ring/spsc-ring.ts'
 import { settleThread } from './affinity.ts'
+import { makeDemandWait } from './giving-way.ts'
 import { ifAllowed } from './if-allowed.ts'
 import type { AttachImage, AttachSettings } from './plans.ts'
 import { redialling } from './redialling.ts'
@@ -26,7 +27,6 @@ import { Roaming } from './roaming.ts'
 import { runAgent } from './run-agent.ts'
 import { nextMessage, runWorker } from './run-worker.ts'
 import { loadTransport, openLane } from './transports.ts'
-import { makeWait } from './wait.ts'
 import { warmUpDemand } from './warm-up-demand.ts'
 
 await runWorker('demand', parentPort, async (tell) => {
@@ -122,7 +122,7 @@ await runWorker('demand', parentPort, async (tell) => {
   })
   tell({ kind: 'ready' })
   try {
-    const wait = makeWait(plan.wait, clock, isOn('yield', without))
+    const wait = makeDemandWait(plan.wait, clock, isOn('yield', without))
     const faults = counters.indexOf('faults')
     const roaming = mayRoam ? new Roaming(wait, clock, () => counters.read(faults), settle) : wait
     runAgent(agent, doorbell, roaming, () => agent.isFinished)

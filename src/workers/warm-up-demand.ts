@@ -27,10 +27,11 @@ import { NO_RECORD } from '../ring/layout.ts'
 import { RingConsumer, RingProducer } from '../ring/spsc-ring.ts'
 import { collectYoungGarbage } from './collect-garbage.ts'
 import { letCompile, withEagerCompiler, withFeedback } from './eager-compiler.ts'
+import { makeDemandWait } from './giving-way.ts'
 import { Roaming } from './roaming.ts'
 import { runAgent } from './run-agent.ts'
 import { PAGE_BYTES, ScratchRoad, TURNS_PER_RUN } from './scratch-road.ts'
-import { makeWait, type WaitMode } from './wait.ts'
+import type { WaitMode } from './wait.ts'
 
 /** How much of everything happens in a life (eager-compiler.ts). */
 interface Life {
@@ -125,7 +126,7 @@ function live(life: Life, { clock, wait, mayRoam, isStopped }: WarmUpOptions): v
   const otherDoorbell = board.demandBell({ signal, sleep: otherSleep })
   const faults = counters.indexOf('faults')
   const makeStrategy = (spinNs?: number) => {
-    const inner = makeWait(wait, clock, true, spinNs)
+    const inner = makeDemandWait(wait, clock, true, spinNs)
     return mayRoam
       ? new Roaming(
           inner,
