@@ -50,12 +50,28 @@ class SpinWait implements WaitStrategy {
  */
 const SPIN_NS = HAS_SPARE_PROCESSORS ? 100_000 : 20_000
 
+/** Whoever gave way and was back only after this time shares its processor with somebody who does not give way. */
+const LOST_NS = 1e6
+/** Once is an accident; twice within so many times of giving way, and it sleeps instead. */
+const BACK_SOON_MIN = 200
+/** For so long, and twice as long each time that it finds the processor busy again. */
+const ASLEEP_NS_MIN = 20e6
+const ASLEEP_NS_MAX = 2e9
+
+/**
+ * Beside a program that computes, giving way means to wait for the scheduler's tick: 4 ms and more. Who sleeps and is woken goes first. Beside
+ * three such programs on two processors 3000 stalls took 4.0 to 5.3 s in all, and take 1.3; always asleep, 0.8.
+ */
 export class AdaptiveWait implements WaitStrategy {
   readonly #clock: Clock
   readonly #spinNs: number
   readonly #yield: () => void
   #idleSinceNs = 0
   #idleTurns = 0
+  #gaveWayNs = 0
+  #backSoon = BACK_SOON_MIN
+  #asleepNs = ASLEEP_NS_MIN
+  #asleepUntilNs = 0
 
   constructor(clock: Clock, giveWay: () => void, spinNs = SPIN_NS) {
     this.#clock = clock
@@ -65,18 +81,35 @@ export class AdaptiveWait implements WaitStrategy {
 
   shouldPark(work: number): boolean {
     if (work > 0) {
+      if (this.#idleTurns > 0) this.#look(this.#clock.nowNs())
       this.#idleTurns = 0
       return false
     }
     const nowNs = this.#clock.nowNs()
+    if (this.#idleTurns > 0) this.#look(nowNs)
+    if (nowNs < this.#asleepUntilNs) return true
     if (this.#idleTurns++ === 0) this.#idleSinceNs = nowNs
     else if (nowNs - this.#idleSinceNs > this.#spinNs) return true
+    this.#gaveWayNs = nowNs
     this.#yield()
     return false
   }
 
   onAwake(): void {
     this.#idleTurns = 0
+  }
+
+  /** How long was it away when it gave way last? */
+  #look(nowNs: number): void {
+    if (nowNs - this.#gaveWayNs <= LOST_NS) {
+      if (++this.#backSoon === BACK_SOON_MIN) this.#asleepNs = ASLEEP_NS_MIN
+      return
+    }
+    if (this.#backSoon < BACK_SOON_MIN) {
+      this.#asleepUntilNs = nowNs + this.#asleepNs
+      this.#asleepNs = Math.min(2 * this.#asleepNs, ASLEEP_NS_MAX)
+    }
+    this.#backSoon = 0
   }
 }
 
