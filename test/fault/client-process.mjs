@@ -7,3 +7,4 @@ process.stdout.write('up\n')
 new Worker(new URL('./touch-worker.mjs', import.meta.url), {
   workerData: { address, bytes, pageSize, pages: [0, 1, 2] },
 }).on('message', (message) => process.stdout.write(`${JSON.stringify(message)}\n`))
+setInterval(() => {}, 1000) // It does not end with its thread.

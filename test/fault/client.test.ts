@@ -149,6 +149,7 @@ describe.skipIf(!userfaultfdOrSkipLoudly())('FaultClient', () => {
   it('is noticed when it is killed, by its socket and by the next placement', async () => {
     const program = fileURLToPath(new URL('./client-process.mjs', import.meta.url))
     child = spawn(process.execPath, [program, listener.path], { stdio: ['ignore', 'pipe', 'inherit'] })
+    const ended = once(child, 'exit')
     const session = await receive(16 * PAGE)
     expect(session.clientPid).toBe(child.pid)
 
@@ -160,7 +161,7 @@ describe.skipIf(!userfaultfdOrSkipLoudly())('FaultClient', () => {
     expect(said).toBe(`up\n${[0, 1, 2].map((p) => `${JSON.stringify(patternOf(p, PAGE))}\n`).join('')}`)
 
     child.kill('SIGKILL')
-    await once(child, 'exit')
+    expect(await ended).toEqual([null, 'SIGKILL']) // It had not ended by itself.
     expect(isClientGone(session.socket, new NativeBuffer(64))).toBe(true)
     const { baseHi, baseLo } = session.regions[0]!
     expect(new Userfaultfd(session.userfaultfd).copy(baseHi, baseLo + 8 * PAGE, page.address, PAGE)).toBe(
