@@ -26,6 +26,12 @@ describe('StampedReceiver', () => {
     const [near, far] = pair()
     const receiver = new StampedReceiver(far)
     const buffer = new NativeBuffer(16)
+    // The kernel begins to stamp a while after it was asked to by the first socket of all (net_enable_timestamp, netstamp_work).
+    for (const endMs = performance.now() + 5000; receiver.ageNs === 0 && performance.now() < endMs; ) {
+      libc().send(near, buffer.address, 16, 0)
+      await new Promise((resolve) => setTimeout(resolve, 5))
+      receiver.receive(buffer.address, 16)
+    }
     for (const [first, second] of [
       [0, 30],
       [30, 0],
