@@ -94,9 +94,13 @@ async function runDaemon(configuration) {
       }
     })
     await Promise.all(readers)
-    /** @type {import('faultlane').LazyProgress} */
-    const status = JSON.parse(await (await fetch(`${url}/status`)).text())
-    return { wrongPages, status }
+    // What is counted follows what can be read by a moment.
+    for (const endMs = performance.now() + 5000; ; ) {
+      /** @type {import('faultlane').LazyProgress} */
+      const status = JSON.parse(await (await fetch(`${url}/status`)).text())
+      const isWhole = status.remaining === 0 && status.bytesReceived >= DATA_BYTES
+      if (isWhole || performance.now() > endMs) return { wrongPages, status }
+    }
   } finally {
     daemon.kill('SIGTERM')
     await exited

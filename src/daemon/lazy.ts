@@ -46,7 +46,7 @@ export interface LazyOptions {
   readonly onFailed?: (error: FaultlaneError) => void
 }
 
-/** What has come so far. */
+/** What has come so far. It follows what can be read by a moment. */
 export interface LazyProgress {
   /** Pages that are neither here nor known to be zero. */
   readonly remaining: number

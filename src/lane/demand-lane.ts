@@ -45,6 +45,11 @@ export interface DemandLaneParts {
   readonly onQuiet?: () => void
   /** Level `promotion` off: a page that prefault has in flight is asked for a second time, at once. Default: no. */
   readonly asksTwice?: boolean
+  /**
+   * A placed page is told in the page table, and counted, once the toucher's next fault is on its way. Default: no, whoever
+   * reads a page of a LazyMemory may look at the counts next.
+   */
+  readonly settlesLate?: boolean
 }
 
 export class DemandLane implements CompletionSink, FaultSink {
@@ -60,6 +65,7 @@ export class DemandLane implements CompletionSink, FaultSink {
   readonly #onQuiet: (() => void) | undefined
   readonly #count: Record<DemandCounter, number>
   readonly #asksTwice: boolean
+  readonly #settlesLate: boolean
   #channel: Channel
   /** Between a broken channel and its successor faults are taken, and nothing is posted. */
   #isCut = false
@@ -90,6 +96,7 @@ export class DemandLane implements CompletionSink, FaultSink {
     this.#clock = parts.clock
     this.#onQuiet = parts.onQuiet
     this.#asksTwice = parts.asksTwice ?? false
+    this.#settlesLate = parts.settlesLate ?? false
     const names = parts.counters.names
     this.#count = Object.fromEntries(names.map((name) => [name, parts.counters.indexOf(name)])) as never
     this.#deferred = new Deferred(parts.clock, channel.info.pageSize, DEFERRED_PAGES)
@@ -269,7 +276,7 @@ export class DemandLane implements CompletionSink, FaultSink {
     const isZero = kind === COMPLETION.ZERO || this.#table.state(page) === PAGE.REMOVED
     const isPlaced = this.#place(page, isZero ? 0 : address)
     const stallNs = this.#clock.nowNs() - startNs
-    if (isPlaced && !isZero) {
+    if (isPlaced && !isZero && this.#settlesLate) {
       this.#placed.add(page, stallNs)
       return
     }

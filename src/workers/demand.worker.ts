@@ -76,6 +76,7 @@ await runWorker('demand', parentPort, async (tell) => {
     promotedWaits,
     clock,
     asksTwice: !isOn('promotion', without),
+    settlesLate: true,
   })
   const sharedPrefault = shared
     ? new PrefaultLane(shared.prefault, {

@@ -88,7 +88,7 @@ function live(life: Life, { clock, wait, mayRoam, isStopped }: WarmUpOptions): v
   const promotedWaits = new LatencyHistogram(LatencyHistogram.allocate())
   for (let i = 1; i <= 10; i++) stalls.record(i * 1e9) // Sums leave 31 bits within seconds, and so may the longest stall.
   const hints = new RingProducer(board.memory.hints)
-  const parts = { table, board, hints, counters, stalls, promotedWaits, clock }
+  const parts = { table, board, hints, counters, stalls, promotedWaits, clock, settlesLate: true }
   const lane = new DemandLane(channel, parts)
   const bell = new EventFd()
   const prefaultBell = board.prefaultBell({ signal: () => bell.signal(), sleep: () => {} })
