@@ -55,12 +55,12 @@ const LOST_NS = 1e6
 /** Once is an accident; twice within so many times of giving way, and it sleeps instead. */
 const BACK_SOON_MIN = 200
 /** For so long, and twice as long each time that it finds the processor busy again. */
-const ASLEEP_NS_MIN = 20e6
-const ASLEEP_NS_MAX = 2e9
+const ASLEEP_NS_MIN = 5e6
+const ASLEEP_NS_MAX = 500e6
 
 /**
  * Beside a program that computes, giving way means to wait for the scheduler's tick: 4 ms and more. Who sleeps and is woken goes first. Beside
- * three such programs on two processors 3000 stalls took 4.0 to 5.3 s in all, and take 1.3; always asleep, 0.8.
+ * three such programs on two processors 3000 stalls took 4.0 to 5.3 s in all, and take 1.2; always asleep, 0.8.
  */
 export class AdaptiveWait implements WaitStrategy {
   readonly #clock: Clock
