@@ -46,8 +46,8 @@ export interface DemandLaneParts {
   /** Level `promotion` off: a page that prefault has in flight is asked for a second time, at once. Default: no. */
   readonly asksTwice?: boolean
   /**
-   * A placed page is told in the page table, and counted, once the toucher's next fault is on its way. Default: no, whoever
-   * reads a page of a LazyMemory may look at the counts next.
+   * A page that this lane's own turn has placed is told in the page table, and counted, once the toucher's next fault is on its
+   * way. Default: no, whoever reads a page of a LazyMemory may look at the counts next.
    */
   readonly settlesLate?: boolean
 }
@@ -66,6 +66,8 @@ export class DemandLane implements CompletionSink, FaultSink {
   readonly #count: Record<DemandCounter, number>
   readonly #asksTwice: boolean
   readonly #settlesLate: boolean
+  /** This lane polls. On a shared channel prefault's poll brings our replies, too, and then no turn of ours need follow. */
+  #isPolling = false
   #channel: Channel
   /** Between a broken channel and its successor faults are taken, and nothing is posted. */
   #isCut = false
@@ -165,7 +167,9 @@ export class DemandLane implements CompletionSink, FaultSink {
   doWork(lookAtChannel: boolean, lookAtFaults: boolean): number {
     let work = 0
     if (lookAtChannel && this.readsInFlight > 0 && this.repliesRoom >= COMPLETIONS_PER_TURN_MAX) {
+      this.#isPolling = true
       work += this.#channel.poll(this, COMPLETIONS_PER_TURN_MAX)
+      this.#isPolling = false
     }
     if (this.#deferred.count > 0) work += this.#retryDeferred()
     // Whatever breaks, every page that is waited for finds room in the backlog.
@@ -276,7 +280,7 @@ export class DemandLane implements CompletionSink, FaultSink {
     const isZero = kind === COMPLETION.ZERO || this.#table.state(page) === PAGE.REMOVED
     const isPlaced = this.#place(page, isZero ? 0 : address)
     const stallNs = this.#clock.nowNs() - startNs
-    if (isPlaced && !isZero && this.#settlesLate) {
+    if (isPlaced && !isZero && this.#settlesLate && this.#isPolling) {
       this.#placed.add(page, stallNs)
       return
     }
@@ -310,6 +314,7 @@ export class DemandLane implements CompletionSink, FaultSink {
 
   /** The channel is broken: what was in flight goes back to the backlog, in its old order. */
   reclaimReads(): void {
+    this.#isPolling = false
     this.#showPlaced()
     this.#isCut = true
     const nowNs = this.#clock.nowNs()
