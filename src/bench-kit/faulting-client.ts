@@ -6,7 +6,7 @@ import { FaultClient } from '../fault/client.ts'
 import { PHASE, TOUCHER_WORDS, type ToucherPlan, type ToucherResult } from '../fault/toucher.ts'
 import { LatencyHistogram } from '../ring/histogram.ts'
 import { LatencySnapshot } from '../ring/latency-snapshot.ts'
-import { allocateRehearsals } from '../workers/eager-compiler.ts'
+import { allocateRehearsals, setCompiling } from '../workers/eager-compiler.ts'
 import type { ToucherStart } from '../workers/plans.ts'
 import { type RunningWorker, spawnWorker } from '../workers/spawn.ts'
 
@@ -72,6 +72,7 @@ export class FaultingClient {
   constructor(bytes: number, demand: Demand, seed: number, pages = pagesOfWalk(demand, bytes)) {
     this.#bytes = bytes
     const rehearsals = allocateRehearsals()
+    setCompiling(true)
     for (let thread = 0; thread < demand.threads; thread++) {
       const plan: ToucherPlan = {
         bytes,
@@ -95,9 +96,10 @@ export class FaultingClient {
     }
   }
 
-  /** Resolves when the threads are up, and the compiler has seen them. */
+  /** Resolves when the threads are up, and what they do is compiled; from then on nothing is. */
   async ready(): Promise<void> {
     await Promise.all(this.#workers.map((worker) => worker.ready))
+    setCompiling(false)
   }
 
   /** Hands the memory to the handler, once the threads are up: its prefault begins now. */

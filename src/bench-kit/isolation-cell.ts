@@ -38,7 +38,9 @@ export interface CellLimits {
   readonly measureMs: number
 }
 
-const LOOK_MS = 50
+/** A look costs a processor that is busy up to a millisecond: it comes when half of what prefault has left may have come. */
+const LOOK_MS_MIN = 20
+const LOOK_MS_MAX = 400
 /** Prefault counts as running until this share of the memory is there. */
 const DONE_SHARE = 0.97
 
@@ -97,13 +99,18 @@ async function measure(
   const before = { ms: performance.now(), bytes: own.memory.bytes(), cpuNs: handler.cpuNs() + source.cpuNs() }
   client.setPhase(PHASE.MEASURE)
   const after = { ...before }
-  do {
-    await delay(LOOK_MS, undefined, { signal })
+  const enoughBytes = DONE_SHARE * imageBytes + baseBytes
+  for (let lookMs = LOOK_MS_MIN; ; ) {
+    await delay(lookMs, undefined, { signal })
     if (handler.isEnded) break
     after.ms = performance.now()
     after.bytes = own.memory.bytes()
     after.cpuNs = handler.cpuNs() + source.cpuNs()
-  } while (after.ms - before.ms < limits.measureMs && after.bytes - baseBytes < DONE_SHARE * imageBytes)
+    const ms = after.ms - before.ms
+    if (ms >= limits.measureMs || after.bytes >= enoughBytes) break
+    const leftMs = ((enoughBytes - after.bytes) * ms) / Math.max(1, after.bytes - before.bytes)
+    lookMs = Math.min(limits.measureMs - ms, Math.max(LOOK_MS_MIN, Math.min(leftMs / 2, LOOK_MS_MAX)))
+  }
   const ownNs = after.cpuNs + own.time.ns() - load.ownNs
   const foreignNs = machineBusyNs() - load.busyNs - ownNs
   client.setPhase(PHASE.STOP)

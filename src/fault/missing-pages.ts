@@ -5,6 +5,8 @@
 import { NativeBuffer } from '../native/buffer.ts'
 import { check, libc } from '../native/libc.ts'
 
+/** Single pages looked at before groups are: where prefault has been, all groups are full, and crossing them off took a thread 10 ms. */
+const TRIES_MAX = 16
 /** Looked at by one mincore(2), a microsecond or two. */
 const GROUP_PAGES = 64
 /** Groups looked at for one draw; thousands are crossed off in a row where much has come since the last. */
@@ -31,40 +33,36 @@ export class MissingPages {
   }
 
   /**
-   * A missing page, from a group drawn evenly among those that have any; −1 when next to nothing is missing any more.
+   * A missing page: any, as long as a few tries find one; then from a group drawn evenly among those that have any, the first
+   * from a random place on. −1 when next to nothing is missing any more.
    * @param random 0 ≤ x < 1, a new one with every call
    */
   draw(random: () => number): number {
+    for (let tries = 0; tries < TRIES_MAX; tries++) {
+      const page = this.#findMissing(Math.floor(random() * this.#pageCount), 1, 0)
+      if (page >= 0) return page
+    }
     for (let look = 0; look < LOOKS_MAX && this.#groupCount > 0; look++) {
       const at = Math.floor(random() * this.#groupCount)
       const first = (this.#groups[at] as number) * GROUP_PAGES
       const pages = Math.min(GROUP_PAGES, this.#pageCount - first)
-      const missing = this.#look(first, pages)
-      if (missing > 0) return first + this.#missingAt(Math.floor(random() * missing))
+      const page = this.#findMissing(first, pages, Math.floor(random() * pages))
+      if (page >= 0) return page
       this.#groups[at] = this.#groups[--this.#groupCount] as number
     }
     return -1
   }
 
-  /** How many of these pages are missing. */
-  #look(first: number, pages: number): number {
+  /** The first missing one of these pages from `start` of them on, and then from the beginning; −1: all are there. */
+  #findMissing(first: number, pages: number, start: number): number {
     const bytes = pages * this.#pageBytes
     const address = this.#address + first * this.#pageBytes
     check(libc().mincore(address, bytes, this.#resident.address), 'mincore', 'memory of the client')
-    let missing = 0
-    for (let page = 0; page < pages; page++) if (!this.#isResident(page)) missing++
-    return missing
-  }
-
-  /** The nth missing page of those looked at last, counted from 0. */
-  #missingAt(nth: number): number {
-    let page = 0
-    for (let left = nth; left > 0 || this.#isResident(page); page++) if (!this.#isResident(page)) left--
-    return page
-  }
-
-  #isResident(page: number): boolean {
-    const at = page * (this.#pageBytes / SYSTEM_PAGE_BYTES)
-    return ((this.#resident.u8[at] as number) & 1) === 1
+    const resident = this.#resident.u8
+    const step = this.#pageBytes / SYSTEM_PAGE_BYTES
+    for (let page = start; page < pages; page++)
+      if (!((resident[page * step] as number) & 1)) return first + page
+    for (let page = 0; page < start; page++) if (!((resident[page * step] as number) & 1)) return first + page
+    return -1
   }
 }

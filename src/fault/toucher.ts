@@ -19,6 +19,9 @@ export const TOUCHER_WORDS = { PHASE: 0, ADDRESS: 2, COUNT: 16 } as const
 /** A touch faster than this found the page there: no fault through a handler takes less than 5 µs. */
 const HIT_NS_MAX = 2500
 const SLEEP_MS_MAX = 50
+const TOUCHES_MAX = 2 ** 30
+/** Of a closed loop: with nine tenths of the pages there, one time in a thousand. */
+const HITS_IN_A_ROW_MAX = 64
 
 export interface ToucherPlan {
   readonly bytes: number
@@ -50,33 +53,50 @@ export interface ToucherResult {
   readonly checksum: number
 }
 
+/** One for a thread's whole life: what a rehearsal has had compiled for it stays compiled for what is measured. */
 export class Toucher {
-  readonly #plan: ToucherPlan
   readonly #clock: Clock
+  readonly #draw = (): number => this.#nextRandom()
+  #plan: ToucherPlan
   #missing: MissingPages | undefined
   #words = new Int32Array(0)
-  readonly #latency: LatencyHistogram
-  readonly #lateness: LatencyHistogram
-  #random: number
-  readonly #draw = (): number => this.#nextRandom()
-  readonly #touchesMax: number
-  readonly #hitNsMax: number
+  #latency: LatencyHistogram
+  #lateness: LatencyHistogram
+  #random = 1
+  #pageWords = 0
+  #pageCount = 0
+  #touchesMax = 0
+  #hitNsMax = 0
   #faults = 0
   #hits = 0
   #stallNs = 0
   #checksum = 0
 
   constructor(plan: ToucherPlan, clock: Clock) {
-    this.#plan = plan
     this.#clock = clock
+    this.#plan = plan
+    this.#latency = new LatencyHistogram(plan.latency)
+    this.#lateness = new LatencyHistogram(plan.lateness)
+  }
+
+  /** May be called again, for another plan. */
+  #take(plan: ToucherPlan): void {
+    this.#plan = plan
     this.#latency = new LatencyHistogram(plan.latency)
     this.#lateness = new LatencyHistogram(plan.lateness)
     this.#random = plan.seed | 1
-    this.#touchesMax = plan.touchesMax ?? Number.POSITIVE_INFINITY
+    this.#pageCount = (plan.bytes / plan.pageSize) | 0 // A quotient is no integer to the engine, and what it compiled for one goes.
+    this.#pageWords = plan.pageSize >> 2
+    this.#touchesMax = plan.touchesMax ?? TOUCHES_MAX
     this.#hitNsMax = plan.hitNsMax ?? HIT_NS_MAX
+    this.#faults = 0
+    this.#hits = 0
+    this.#stallNs = 0
+    this.#checksum = 0
   }
 
-  run(): ToucherResult {
+  run(plan: ToucherPlan): ToucherResult {
+    this.#take(plan)
     while (this.#phase() === PHASE.WAIT) this.#sleep(SLEEP_MS_MAX)
     const startNs = this.#clock.nowNs()
     if (this.#phase() !== PHASE.STOP) this.#look()
@@ -97,7 +117,7 @@ export class Toucher {
     const low = (control[TOUCHER_WORDS.ADDRESS] as number) >>> 0
     const address = (control[TOUCHER_WORDS.ADDRESS + 1] as number) * 0x1_0000_0000 + low
     this.#words = new Int32Array(viewOf(address, bytes))
-    this.#missing = new MissingPages(address, pageSize, bytes / pageSize)
+    this.#missing = new MissingPages(address, pageSize, this.#pageCount)
   }
 
   #walk(): void {
@@ -111,16 +131,22 @@ export class Toucher {
     }
   }
 
+  /**
+   * Any page, as long as most touches are faults: to look first costs more than the fault itself. One that is there is a hit. After
+   * some hits in a row a missing page is looked for.
+   */
   #closedLoop(): void {
+    let hitsInARow = 0
     for (let phase = this.#phase(); phase !== PHASE.STOP && !this.#isDone(); phase = this.#phase()) {
-      const page = this.#missing?.draw(this.#draw) ?? -1
+      let page = Math.floor(this.#nextRandom() * this.#pageCount)
+      if (hitsInARow >= HITS_IN_A_ROW_MAX) page = this.#missing?.draw(this.#draw) ?? -1
       if (page < 0) {
         this.#sleep(1)
         continue
       }
       const startNs = this.#clock.nowNs()
       this.#touch(page)
-      this.#record(startNs, startNs, phase === PHASE.MEASURE)
+      hitsInARow = this.#record(startNs, startNs, phase === PHASE.MEASURE) ? 0 : hitsInARow + 1
     }
   }
 
@@ -146,19 +172,22 @@ export class Toucher {
   }
 
   #touch(page: number): void {
-    this.#checksum = (this.#checksum + (this.#words[(page * this.#plan.pageSize) / 4] as number)) | 0
+    this.#checksum = (this.#checksum + (this.#words[page * this.#pageWords] as number)) | 0
   }
 
-  #record(startNs: number, touchNs: number, isMeasured: boolean): void {
-    if (!isMeasured) return
+  /** @returns whether it was a fault */
+  #record(startNs: number, touchNs: number, isMeasured: boolean): boolean {
     const endNs = this.#clock.nowNs()
-    if (endNs - touchNs < this.#hitNsMax) {
+    const isFault = endNs - touchNs >= this.#hitNsMax
+    if (!isMeasured) return isFault
+    if (!isFault) {
       this.#hits++
-      return
+      return false
     }
     this.#faults++
     this.#stallNs += endNs - touchNs
     this.#latency.record(endNs - startNs)
+    return true
   }
 
   /** xorshift32: 0 ≤ x < 1. */

@@ -102,10 +102,24 @@ function withSettings(rehearsals: Int32Array, wanted: readonly Setting[], live: 
   }
 }
 
+/** Of V8 12 to 14; Node 20's has none that is on. */
+const HAS_MAGLEV = THRESHOLDS === BY_CALLS
+
+/**
+ * Whether the engine compiles what is hot, in the whole process. What is compiled stays; what turns out wrong is interpreted from then on.
+ * For processes that only put load on others, once they have rehearsed: 32 threads went on compiling for seconds (Node 20: 350 functions, a
+ * sixth of two processors), which a virtual machine that faults does not do.
+ */
+export function setCompiling(isOn: boolean): void {
+  const given = process.execArgv.join(' ').replaceAll('_', '-')
+  for (const flag of HAS_MAGLEV ? ['turbofan', 'maglev'] : ['turbofan'])
+    if (!given.includes(flag)) setFlagsFromString(isOn ? `--${flag}` : `--no-${flag}`)
+}
+
 const COMPILE_MS = 2
 const never = new Int32Array(new SharedArrayBuffer(4))
 
 /** Sleeps while the engine's helpers compile what a rehearsal has made hot: code comes into use between two calls, not after the last. */
-export function letCompile(): void {
-  Atomics.wait(never, 0, 0, COMPILE_MS)
+export function letCompile(ms = COMPILE_MS): void {
+  Atomics.wait(never, 0, 0, ms)
 }

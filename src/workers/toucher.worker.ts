@@ -8,8 +8,8 @@ import { warmUpToucher } from './warm-up-toucher.ts'
 
 await runWorker('toucher', parentPort, async (tell) => {
   const { plan, rehearsals } = workerData as ToucherStart
-  warmUpToucher(plan, rehearsals)
   const toucher = new Toucher(plan, monotonicClock)
+  warmUpToucher(toucher, plan, rehearsals)
   tell({ kind: 'ready' })
-  tell({ kind: 'toucher-done', result: toucher.run() })
+  tell({ kind: 'toucher-done', result: toucher.run(plan) })
 })

@@ -35,6 +35,28 @@ describe('withEagerCompiler', () => {
   })
 })
 
+describe('setCompiling', () => {
+  it('off: a hot function is not compiled any more; on again: it is', () => {
+    const module = pathToFileURL('dist/workers/eager-compiler.js')
+    // Of V8: %GetOptimizationStatus, bit 4: optimised, with Maglev or with Turbofan.
+    const code = `import { setCompiling } from '${module}'
+      const isCompiled = (work) => (%GetOptimizationStatus(work) & 16) !== 0
+      const compilesSoon = (work) => {
+        let sum = 0
+        for (const endMs = performance.now() + 1500; performance.now() < endMs && !isCompiled(work); ) for (let i = 0; i < 1000; i++) sum += work(i)
+        return isCompiled(work)
+      }
+      setCompiling(false)
+      const off = compilesSoon((x) => (x * 31) | 0)
+      setCompiling(true)
+      console.log(off, compilesSoon((x) => (x * 37) | 0))`
+    const args = ['--allow-natives-syntax', '--input-type=module', '-e', code]
+    const { stdout, stderr } = spawnSync(process.execPath, args, { encoding: 'utf8' })
+    expect(stderr).toBe('')
+    expect(stdout).toBe('false true\n')
+  })
+})
+
 describe('awaitReady', () => {
   it('ends when the program is ready, and when there is work', () => {
     const rehearsals = allocateRehearsals()
