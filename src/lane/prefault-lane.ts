@@ -20,6 +20,15 @@ const READS_PER_TURN_MAX = 16
 const DEFERRED_PAGES = 256
 /** About 10 µs of looking whether the demand agent is still reading events. */
 const READING_LOOKS_MAX = 1000
+/**
+ * Pages that one call places while demand is about, some 30 µs: whoever waits for one of them is woken at its end, and who comes to
+ * wait for a later one meanwhile is seen to after it. A long read is 256.
+ */
+const PLACED_PER_CALL_MAX = 16
+/** Pages of one run that are placed before their turn. */
+const AHEAD_MAX = 16
+/** Turns without a fault after which demand is no longer about. */
+const QUIET_TURNS = 64
 /** Pages looked at in one turn for one that is missing: about 50 µs of scanning. */
 const SCAN_PAGES_MAX = 1 << 16
 
@@ -63,6 +72,10 @@ export class PrefaultLane implements CompletionSink {
   #bytesInFlight = 0
   #bytesShown = 0
   #scannedInVain = 0
+  #quietTurns = 0
+  /** Pages of the run that is being placed that were placed before their turn, because somebody waits for them. */
+  readonly #ahead = new Int32Array(AHEAD_MAX)
+  #aheadCount = 0
   /** Up to when the time with reads in flight has been counted. */
   #activeUntilNs = 0
 
@@ -128,15 +141,18 @@ export class PrefaultLane implements CompletionSink {
   /** One turn: bounded, never blocking. Returns how much moved; 0 is idle. */
   doWork(): number {
     let work = 0
-    const { hints, policy } = this.#parts
+    const { hints, policy, board } = this.#parts
+    if (board.pending() > 0) this.#quietTurns = 0
+    else if (this.#quietTurns < QUIET_TURNS) this.#quietTurns++
     for (let at = hints.peek(); at !== NO_RECORD; at = hints.peek()) {
       const page = hints.words[at] as number
       this.#parts.window.onDemand(this.#parts.clock.nowNs(), policy.isNear(page))
       policy.onFault(page)
       hints.release()
       this.#scannedInVain = 0
+      this.#quietTurns = 0
     }
-    const answeredNs = this.#parts.board.takeAnswered()
+    const answeredNs = board.takeAnswered()
     if (answeredNs > 0) this.#parts.window.onDemandAnswered(answeredNs)
     if (this.#deferred.count > 0) work += this.#retryDeferred()
     if (this.readsInFlight > 0 && this.repliesRoom > 0) {
@@ -236,33 +252,43 @@ export class PrefaultLane implements CompletionSink {
 
   /** Places a run, or keeps it where the demand agent is in the way: prefault waits for demand, never the other way. */
   #placeRun(firstPage: number, pageCount: number, address: number): void {
+    this.#aheadCount = 0
     if (this.#beginPlacing()) {
       const done = this.#placeUnremoved(firstPage, pageCount, address)
       this.#parts.board.endPlacing()
       if (this.isClientGone) this.#giveUp(firstPage + done, pageCount - done)
       if (done === pageCount || this.isClientGone) return
-      for (let i = done; i < pageCount; i++) this.#deferred.keep(firstPage + i, address + i * this.#pageBytes)
+      for (let i = done; i < pageCount; i++) {
+        if (!this.#isAhead(firstPage + i)) this.#deferred.keep(firstPage + i, address + i * this.#pageBytes)
+      }
     } else {
       for (let i = 0; i < pageCount; i++) this.#deferred.keep(firstPage + i, address + i * this.#pageBytes)
     }
     this.#parts.counters.add(this.#count.again, 1)
   }
 
-  /** Leaves out what the client has removed meanwhile. How many pages are done with. */
+  /**
+   * Leaves out what the client has removed meanwhile. While demand is about, those pages go first that somebody waits for, and
+   * the rest in short calls. How many pages are done with.
+   */
   #placeUnremoved(firstPage: number, pageCount: number, address: number): number {
     const placer = this.#placer as Placer
+    const end = firstPage + pageCount
+    const isWatched = this.#quietTurns < QUIET_TURNS
     let done = 0
     while (done < pageCount) {
       const page = firstPage + done
-      if (this.#table.state(page) === PAGE.REMOVED) {
+      if (this.#table.state(page) === PAGE.REMOVED || this.#isAhead(page)) {
         done++
         continue
       }
+      if (isWatched && !this.#placeAwaited(firstPage, page, end, address)) break
+      if (this.#isAhead(page)) continue
       // Plain loads will do: beginPlacing() came after whatever was marked before it, and nothing is marked until it ends.
-      let run = this.#table.run(PAGE.PREFAULTING, page, pageCount - done)
-      if (run < pageCount - done) {
-        run = this.#table.find(PAGE.REMOVED, page + 1, firstPage + pageCount) - page
-      }
+      const most = isWatched ? Math.min(pageCount - done, PLACED_PER_CALL_MAX) : pageCount - done
+      let run = this.#table.run(PAGE.PREFAULTING, page, most)
+      if (run < most) run = this.#table.find(PAGE.REMOVED, page + 1, page + most) - page
+      run = this.#upToAhead(page, run)
       const placed = placer.place(page, run, address + done * this.#pageBytes)
       this.#settleRun(page, placed, PAGE.PRESENT)
       done += placed
@@ -271,6 +297,39 @@ export class PrefaultLane implements CompletionSink {
       break
     }
     return done
+  }
+
+  /** Places those of the pages from `page` to `end` that somebody waits for; false when the kernel will not. */
+  #placeAwaited(firstPage: number, page: number, end: number, address: number): boolean {
+    const { board } = this.#parts
+    if (board.pending() === 0) return true
+    const placer = this.#placer as Placer
+    for (let at = page; this.#aheadCount < AHEAD_MAX; at++) {
+      at = this.#table.find(PAGE.PROMOTED, at, end)
+      if (at >= end) return true
+      if (placer.place(at, 1, address + (at - firstPage) * this.#pageBytes) === 0) {
+        if (placer.status === PLACED.GONE) this.isClientGone = true
+        return false
+      }
+      this.#ahead[this.#aheadCount++] = at
+      this.#settleRun(at, 1, PAGE.PRESENT)
+    }
+    return true
+  }
+
+  #isAhead(page: number): boolean {
+    for (let i = 0; i < this.#aheadCount; i++) if (this.#ahead[i] === page) return true
+    return false
+  }
+
+  /** How many of `pages` pages from this one on come before the next that is placed already. */
+  #upToAhead(page: number, pages: number): number {
+    let run = pages
+    for (let i = 0; i < this.#aheadCount; i++) {
+      const before = (this.#ahead[i] as number) - page
+      if (before >= 0 && before < run) run = before
+    }
+    return run
   }
 
   /** Waits out a read of events, which takes about a microsecond; false when its thread seems to have lost the processor. */
@@ -370,13 +429,17 @@ export class PrefaultLane implements CompletionSink {
   }
 
   #loseRun(firstPage: number, pageCount: number, counter: number): void {
-    this.#parts.counters.add(counter, pageCount)
-    for (let page = firstPage; page < firstPage + pageCount; page++) this.#lose(page)
+    let lost = 0
+    for (let page = firstPage; page < firstPage + pageCount; page++) if (this.#lose(page)) lost++
+    this.#parts.counters.add(counter, lost)
   }
 
-  #lose(page: number): void {
-    if (this.#table.tryMove(page, PAGE.PREFAULTING, PAGE.LOST)) return
-    if (this.#table.tryMove(page, PAGE.PROMOTED, PAGE.LOST)) this.#parts.onPromotedDone()
+  /** False: it was prefault's no more, removed by the client or placed already. */
+  #lose(page: number): boolean {
+    if (this.#table.tryMove(page, PAGE.PREFAULTING, PAGE.LOST)) return true
+    if (!this.#table.tryMove(page, PAGE.PROMOTED, PAGE.LOST)) return false
+    this.#parts.onPromotedDone()
+    return true
   }
 
   /** The channel has been opened anew. */

@@ -26,6 +26,7 @@ describe('a fault on a page that prefault has in flight', () => {
   let source: ChildProcess
   let channels: readonly [Channel, Channel]
   let nowNs: number
+  let board: Board
   let table: PageTable
   let counters: Counters<(typeof DEMAND_COUNTERS)[number]>
   let stalls: LatencyHistogram
@@ -49,7 +50,7 @@ describe('a fault on a page that prefault has in flight', () => {
     nowNs = 1e9
     const clock = { nowNs: () => nowNs }
     lazy = allocateLazyMemory(PAGES * PAGE_BYTES, PAGE_BYTES)
-    const board = new Board(allocateBoard())
+    board = new Board(allocateBoard())
     table = PageTable.allocate(PAGES)
     table.reset(0, PAGES, PAGE.MISSING)
     board.setRemaining(PAGES)
@@ -116,6 +117,43 @@ describe('a fault on a page that prefault has in flight', () => {
       duplicate: 0,
     })
   })
+
+  it.each([false, true])(
+    'goes before the rest of its read, and nothing twice (the rest kept back first: %s)',
+    async (isKept) => {
+      const calls: [page: number, pages: number][] = []
+      const place = placer.place.bind(placer)
+      let refuses = isKept ? 1 : 0
+      placer.place = (page, pages, address) => {
+        if (pages > 1 && refuses-- > 0) {
+          placer.status = PLACED.AGAIN
+          return 0
+        }
+        calls.push([page, pages])
+        return place(page, pages, address)
+      }
+      prefault.doWork()
+      for (const page of [9, 12]) demand.onFault(page)
+      board.setPending(demand.pending) // As the turn does that has read them.
+      expect([table.state(9), table.state(12)]).toEqual([PAGE.PROMOTED, PAGE.PROMOTED])
+      await stepUntil(
+        () => {
+          nowNs += 1e6
+          return prefault.doWork()
+        },
+        () => table.count(PAGE.PRESENT) === PAGES,
+      )
+      expect(calls.slice(0, 2)).toEqual([
+        [9, 1],
+        [12, 1],
+      ])
+      const placed = calls.flatMap(([page, pages]) => Array.from({ length: pages }, (_, i) => page + i))
+      expect(placed.sort((a, b) => a - b)).toEqual(Array.from({ length: PAGES }, (_, page) => page))
+      if (!isKept) expect(calls).toContainEqual([0, 9])
+      expect(prefaultCounters.snapshot()).toMatchObject({ prefaulted: PAGES, late: 2, duplicate: 0 })
+      expect(promotedDone).toBe(2)
+    },
+  )
 
   it('that the client gives back meanwhile, or that prefault loses, was no wait for prefault', async () => {
     prefault.doWork()
