@@ -83,6 +83,11 @@ export const LEVELS = {
     on: 'prefault places a read in one UFFDIO_COPY',
     off: 'page by page',
   },
+  awaited: {
+    at: ['attach'],
+    on: 'of what prefault has received, pages that somebody waits for are placed first, the rest in calls of 16 while demand is about',
+    off: 'in their order, a reply in one call',
+  },
   twin: {
     at: ['attach'],
     on: 'over shm, prefault places long runs from two threads',

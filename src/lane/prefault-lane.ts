@@ -42,6 +42,8 @@ export interface PrefaultLaneParts {
   readonly clock: Clock
   /** Pages of one read at most. */
   readonly readPagesMax: number
+  /** False: a run is placed in its order and in one call, whoever waits for what of it (level `awaited`). Default: true. */
+  readonly placesAwaitedFirst?: boolean
   /** Called when a page that a demand fault waits for has been placed, or lost. */
   readonly onPromotedDone: () => void
 }
@@ -57,6 +59,7 @@ export class PrefaultLane implements CompletionSink {
   readonly #count: Record<PrefaultCounter, number>
   readonly #deferred: Deferred
   readonly #readPagesMax: number
+  readonly #placesAwaitedFirst: boolean
   readonly #pageBytes: number
   #channel: Channel
   #placer: Placer | undefined
@@ -85,6 +88,7 @@ export class PrefaultLane implements CompletionSink {
     this.#table = parts.table
     this.#pageBytes = channel.info.pageSize
     this.#readPagesMax = Math.min(channel.readPagesMax, parts.readPagesMax)
+    this.#placesAwaitedFirst = parts.placesAwaitedFirst ?? true
     this.#deferred = new Deferred(
       parts.clock,
       this.#pageBytes,
@@ -274,7 +278,7 @@ export class PrefaultLane implements CompletionSink {
   #placeUnremoved(firstPage: number, pageCount: number, address: number): number {
     const placer = this.#placer as Placer
     const end = firstPage + pageCount
-    const isWatched = this.#quietTurns < QUIET_TURNS
+    const isWatched = this.#placesAwaitedFirst && this.#quietTurns < QUIET_TURNS
     let done = 0
     while (done < pageCount) {
       const page = firstPage + done

@@ -88,6 +88,7 @@ await runWorker('demand', parentPort, async (tell) => {
         counters: prefaultCounters,
         clock,
         readPagesMax: QUIET_READ_PAGES_MAX,
+        placesAwaitedFirst: isOn('awaited', without),
         onPromotedDone: () => {},
       })
     : undefined

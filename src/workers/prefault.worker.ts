@@ -87,6 +87,7 @@ await runWorker('prefault', parentPort, async (tell) => {
     counters: new Counters(PREFAULT_COUNTERS, plan.prefaultCounters),
     clock,
     readPagesMax: QUIET_READ_PAGES_MAX,
+    placesAwaitedFirst: isOn('awaited', without),
     onPromotedDone: () => demandBell.wake(),
   })
   const errand = plan.errand && new Errand(plan.errand)

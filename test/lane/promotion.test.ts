@@ -33,6 +33,7 @@ describe('a fault on a page that prefault has in flight', () => {
   let promotedWaits: LatencyHistogram
   let demand: DemandLane
   let prefault: PrefaultLane
+  let makePrefault: (placesAwaitedFirst: boolean) => PrefaultLane
   let prefaultCounters: Counters<(typeof PREFAULT_COUNTERS)[number]>
   let promotedDone: number
   let lazy: LazyDescription
@@ -62,19 +63,22 @@ describe('a fault on a page that prefault has in flight', () => {
     const hints = new RingProducer(board.memory.hints)
     demand = new DemandLane(channels[0], { table, board, hints, counters, stalls, promotedWaits, clock })
     demand.begin(new LazyFaults(lazy), new LazyPlacer(lazy))
-    prefault = new PrefaultLane(channels[1], {
-      table,
-      board,
-      hints: new RingConsumer(board.memory.hints),
-      policy: new SequentialPolicy(),
-      window: SCHEDULINGS.S1.window(),
-      counters: prefaultCounters,
-      clock,
-      readPagesMax: 16,
-      onPromotedDone: () => {
-        promotedDone++
-      },
-    })
+    makePrefault = (placesAwaitedFirst) =>
+      new PrefaultLane(channels[1], {
+        table,
+        board,
+        hints: new RingConsumer(board.memory.hints),
+        policy: new SequentialPolicy(),
+        window: SCHEDULINGS.S1.window(),
+        counters: prefaultCounters,
+        clock,
+        readPagesMax: 16,
+        placesAwaitedFirst,
+        onPromotedDone: () => {
+          promotedDone++
+        },
+      })
+    prefault = makePrefault(true)
     placer = new LazyPlacer(lazy)
     prefault.begin(placer)
   })
@@ -154,6 +158,27 @@ describe('a fault on a page that prefault has in flight', () => {
       expect(promotedDone).toBe(2)
     },
   )
+
+  it('is placed in its turn without level `awaited`', async () => {
+    prefault.end()
+    prefault = makePrefault(false)
+    const first: number[] = []
+    const place = placer.place.bind(placer)
+    placer.place = (page, pages, address) => {
+      first.push(page)
+      return place(page, pages, address)
+    }
+    prefault.begin(placer)
+    prefault.doWork()
+    demand.onFault(9)
+    board.setPending(demand.pending)
+    await stepUntil(
+      () => prefault.doWork(),
+      () => table.count(PAGE.PRESENT) === PAGES,
+    )
+    expect(first).toEqual([0, 16, 32, 48])
+    expect(prefaultCounters.snapshot()).toMatchObject({ prefaulted: PAGES, late: 1, duplicate: 0 })
+  })
 
   it('that the client gives back meanwhile, or that prefault loses, was no wait for prefault', async () => {
     prefault.doWork()
