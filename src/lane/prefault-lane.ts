@@ -257,18 +257,20 @@ export class PrefaultLane implements CompletionSink {
   /** Places a run, or keeps it where the demand agent is in the way: prefault waits for demand, never the other way. */
   #placeRun(firstPage: number, pageCount: number, address: number): void {
     this.#aheadCount = 0
+    let done = 0
     if (this.#beginPlacing()) {
-      const done = this.#placeUnremoved(firstPage, pageCount, address)
+      done = this.#placeUnremoved(firstPage, pageCount, address)
       this.#parts.board.endPlacing()
-      if (this.isClientGone) this.#giveUp(firstPage + done, pageCount - done)
-      if (done === pageCount || this.isClientGone) return
-      for (let i = done; i < pageCount; i++) {
-        if (!this.#isAhead(firstPage + i)) this.#deferred.keep(firstPage + i, address + i * this.#pageBytes)
-      }
-    } else {
-      for (let i = 0; i < pageCount; i++) this.#deferred.keep(firstPage + i, address + i * this.#pageBytes)
     }
-    this.#parts.counters.add(this.#count.again, 1)
+    if (done === pageCount && !this.isClientGone) return
+    for (let i = done; i < pageCount; i++) {
+      if (this.#isAhead(firstPage + i)) continue
+      if (this.isClientGone) this.#loseRun(firstPage + i, 1, this.#count.refused)
+      else this.#deferred.keep(firstPage + i, address + i * this.#pageBytes)
+    }
+    if (this.isClientGone)
+      this.#giveUp(firstPage, 0) // Those kept of other runs.
+    else this.#parts.counters.add(this.#count.again, 1)
   }
 
   /**
@@ -282,12 +284,11 @@ export class PrefaultLane implements CompletionSink {
     let done = 0
     while (done < pageCount) {
       const page = firstPage + done
+      if (isWatched && !this.#placeAwaited(firstPage, page, end, address)) break
       if (this.#table.state(page) === PAGE.REMOVED || this.#isAhead(page)) {
         done++
         continue
       }
-      if (isWatched && !this.#placeAwaited(firstPage, page, end, address)) break
-      if (this.#isAhead(page)) continue
       // Plain loads will do: beginPlacing() came after whatever was marked before it, and nothing is marked until it ends.
       const most = isWatched ? Math.min(pageCount - done, PLACED_PER_CALL_MAX) : pageCount - done
       let run = this.#table.run(PAGE.PREFAULTING, page, most)
@@ -433,17 +434,13 @@ export class PrefaultLane implements CompletionSink {
   }
 
   #loseRun(firstPage: number, pageCount: number, counter: number): void {
-    let lost = 0
-    for (let page = firstPage; page < firstPage + pageCount; page++) if (this.#lose(page)) lost++
-    this.#parts.counters.add(counter, lost)
+    this.#parts.counters.add(counter, pageCount)
+    for (let page = firstPage; page < firstPage + pageCount; page++) this.#lose(page)
   }
 
-  /** False: it was prefault's no more, removed by the client or placed already. */
-  #lose(page: number): boolean {
-    if (this.#table.tryMove(page, PAGE.PREFAULTING, PAGE.LOST)) return true
-    if (!this.#table.tryMove(page, PAGE.PROMOTED, PAGE.LOST)) return false
-    this.#parts.onPromotedDone()
-    return true
+  #lose(page: number): void {
+    if (this.#table.tryMove(page, PAGE.PREFAULTING, PAGE.LOST)) return
+    if (this.#table.tryMove(page, PAGE.PROMOTED, PAGE.LOST)) this.#parts.onPromotedDone()
   }
 
   /** The channel has been opened anew. */

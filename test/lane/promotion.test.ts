@@ -180,6 +180,29 @@ describe('a fault on a page that prefault has in flight', () => {
     expect(prefaultCounters.snapshot()).toMatchObject({ prefaulted: PAGES, late: 1, duplicate: 0 })
   })
 
+  it('that has been placed is no loss when the client is gone for the rest of its read', async () => {
+    const place = placer.place.bind(placer)
+    placer.place = (page, pages, address) => {
+      if (page === 9) return place(page, pages, address)
+      placer.status = PLACED.GONE
+      return 0
+    }
+    prefault.doWork()
+    demand.onFault(9)
+    board.setPending(demand.pending)
+    await stepUntil(
+      () => prefault.doWork(),
+      () => prefault.isClientGone && prefault.readsInFlight === 0,
+    )
+    expect([table.state(9), table.count(PAGE.PRESENT), table.count(PAGE.LOST)]).toEqual([
+      PAGE.PRESENT,
+      1,
+      PAGES - 1,
+    ])
+    expect(prefaultCounters.snapshot()).toMatchObject({ prefaulted: 1, refused: PAGES - 1, duplicate: 0 })
+    expect(promotedDone).toBe(1)
+  })
+
   it('that the client gives back meanwhile, or that prefault loses, was no wait for prefault', async () => {
     prefault.doWork()
     for (const page of [3, 4]) {
