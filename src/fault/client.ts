@@ -17,6 +17,8 @@ import { type OpenedUserfaultfd, openUserfaultfd, registerMissing } from './user
 export interface FaultClientOptions {
   readonly socketPath: string
   readonly bytes: number
+  /** Memory of so many bytes that the caller has reserved (reserveMemory) and that is the client’s from now on. Default: its own. */
+  readonly address?: number
   /** Regions of equal size that the handshake names; the last takes the remainder. Default: 1. */
   readonly regions?: number
   /** 2 MiB pages of hugetlb; the system must have some reserved. */
@@ -64,10 +66,10 @@ export class FaultClient {
     let address = 0
     let socket = -1
     try {
-      address = mapMemory(options.bytes, options.hugePages ?? false)
-      registerMissing(this.userfaultfd.fd, address, options.bytes)
+      if (options.address === undefined) address = mapMemory(options.bytes, options.hugePages ?? false)
+      this.address = options.address ?? address
+      registerMissing(this.userfaultfd.fd, this.address, options.bytes)
       socket = connectUnix(options.socketPath)
-      this.address = address
       this.#socket = socket
       this.#sendHandshake(options)
     } catch (error) {
@@ -145,6 +147,11 @@ export class FaultClient {
       }
     }
   }
+}
+
+/** Memory for a client to come, at an address that is known before: ordinary, until a client is made of it. Throws SYSTEM. */
+export function reserveMemory(bytes: number): number {
+  return mapMemory(bytes, false)
 }
 
 function mapMemory(bytes: number, hugePages: boolean): number {

@@ -13,8 +13,19 @@ import { MissingPages } from './missing-pages.ts'
 
 /** States of the shared word TOUCHER_WORDS.PHASE, in their order. */
 export const PHASE = { WAIT: 0, WARM: 1, MEASURE: 2, STOP: 3 } as const
-/** ADDRESS: two words, low and high; written before PHASE leaves WAIT, so that threads are up before the hand-over. */
+/** ADDRESS: two words, low and high; written before there are threads, which view the memory before it is handed over. */
 export const TOUCHER_WORDS = { PHASE: 0, ADDRESS: 2, COUNT: 16 } as const
+
+/** Where the memory is, as TOUCHER_WORDS.ADDRESS says it. */
+export function tellAddress(control: Int32Array, address: number): void {
+  control[TOUCHER_WORDS.ADDRESS] = address | 0
+  control[TOUCHER_WORDS.ADDRESS + 1] = Math.floor(address / 0x1_0000_0000)
+}
+
+function toldAddress(control: Int32Array): number {
+  const low = (control[TOUCHER_WORDS.ADDRESS] as number) >>> 0
+  return (control[TOUCHER_WORDS.ADDRESS + 1] as number) * 0x1_0000_0000 + low
+}
 
 /** A touch faster than this found the page there: no fault through a handler takes less than 5 µs. */
 const HIT_NS_MAX = 2500
@@ -59,6 +70,12 @@ export class Toucher {
   readonly #draw = (): number => this.#nextRandom()
   #plan: ToucherPlan
   #missing: MissingPages | undefined
+  /**
+   * The memory of the first plan, viewed once: to the engine a view is as much new memory as it shows, and for gigabytes of that it
+   * collects all garbage there is and compiled code with it, 32 threads of it in a quarter of a second each.
+   */
+  readonly #ownAddress: number
+  readonly #ownWords: Int32Array<ArrayBuffer>
   #words = new Int32Array(0)
   #latency: LatencyHistogram
   #lateness: LatencyHistogram
@@ -77,6 +94,8 @@ export class Toucher {
     this.#plan = plan
     this.#latency = new LatencyHistogram(plan.latency)
     this.#lateness = new LatencyHistogram(plan.lateness)
+    this.#ownAddress = toldAddress(plan.control)
+    this.#ownWords = new Int32Array(viewOf(this.#ownAddress, plan.bytes))
   }
 
   /** May be called again, for another plan. */
@@ -114,9 +133,8 @@ export class Toucher {
 
   #look(): void {
     const { control, bytes, pageSize } = this.#plan
-    const low = (control[TOUCHER_WORDS.ADDRESS] as number) >>> 0
-    const address = (control[TOUCHER_WORDS.ADDRESS + 1] as number) * 0x1_0000_0000 + low
-    this.#words = new Int32Array(viewOf(address, bytes))
+    const address = toldAddress(control)
+    this.#words = address === this.#ownAddress ? this.#ownWords : new Int32Array(viewOf(address, bytes))
     this.#missing = new MissingPages(address, pageSize, this.#pageCount)
   }
 

@@ -5,11 +5,20 @@
 import { setFlagsFromString } from 'node:v8'
 import { runInNewContext } from 'node:vm'
 
-type Collect = (options: { type: 'minor' }) => void
+type Collect = (options: { type: 'minor' | 'major' }) => void
 
 export function collectYoungGarbage(): void {
+  collectGarbage('minor')
+}
+
+/** Before anything is compiled: so that nothing is left for which the engine would do it later. */
+export function collectAllGarbage(): void {
+  collectGarbage('major')
+}
+
+function collectGarbage(type: 'minor' | 'major'): void {
   setFlagsFromString('--expose-gc')
   const collect = runInNewContext('typeof gc === "function" ? gc : undefined') as Collect | undefined
   setFlagsFromString('--no-expose-gc')
-  collect?.({ type: 'minor' })
+  collect?.({ type })
 }

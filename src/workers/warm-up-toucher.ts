@@ -2,11 +2,11 @@
  * Runs a touching thread on scratch memory of its own until the compiler has seen it: 32 threads that are compiled while they are measured
  * keep two processors busy for seconds, and a virtual machine that faults does not.
  */
-import { PHASE, TOUCHER_WORDS, type Toucher, type ToucherPlan } from '../fault/toucher.ts'
+import { PHASE, TOUCHER_WORDS, type Toucher, type ToucherPlan, tellAddress } from '../fault/toucher.ts'
 import { MADV, MAP, PROT } from '../native/abi.ts'
 import { check, libc } from '../native/libc.ts'
 import { LatencyHistogram } from '../ring/histogram.ts'
-import { collectYoungGarbage } from './collect-garbage.ts'
+import { collectAllGarbage, collectYoungGarbage } from './collect-garbage.ts'
 import { letCompile, withEagerCompiler, withFeedback } from './eager-compiler.ts'
 
 const PAGES = 512
@@ -20,14 +20,14 @@ const COMPILE_MS = 40
 
 /** @param rehearsals of all threads of this client */
 export function warmUpToucher(toucher: Toucher, plan: ToucherPlan, rehearsals: Int32Array): void {
+  collectAllGarbage() // Now, for the view of the client's memory: what is compiled from here on stays.
   const bytes = PAGES * plan.pageSize
   const flags = MAP.PRIVATE | MAP.ANONYMOUS
   const address = check(libc().mmap(0, bytes, PROT.READ | PROT.WRITE, flags, -1, 0), 'mmap', 'warm-up')
   libc().madvise(address, bytes, MADV.NOHUGEPAGE)
   const control = new Int32Array(new SharedArrayBuffer(4 * TOUCHER_WORDS.COUNT))
   control[TOUCHER_WORDS.PHASE] = PHASE.MEASURE
-  control[TOUCHER_WORDS.ADDRESS] = address | 0
-  control[TOUCHER_WORDS.ADDRESS + 1] = Math.floor(address / 0x1_0000_0000)
+  tellAddress(control, address)
   const scratch: ToucherPlan = {
     ...plan,
     bytes,
