@@ -13,6 +13,8 @@ export interface Level {
   /** Other transports have no such thing. */
   readonly isTcpOnly?: boolean
   readonly isShmOnly?: boolean
+  /** Does something only where a process has several clients at the same time. */
+  readonly isAmongSeveral?: boolean
 }
 
 /** attach: at the destination; serve: at the source. */
@@ -94,6 +96,12 @@ export const LEVELS = {
     off: 'from one',
     isShmOnly: true,
   },
+  neighbours: {
+    at: ['attach'],
+    on: 'of several clients of one process, prefault of one heeds the faults of all',
+    off: 'those of its own client only',
+    isAmongSeveral: true,
+  },
   promotion: {
     at: ['attach'],
     on: 'a fault on a page that prefault has in flight waits for that',
@@ -116,8 +124,11 @@ export const levelsAt = (end: End, scheme?: string): LevelName[] =>
       (scheme === undefined || isOver(LEVELS[name], scheme)),
   )
 
-/** What `bench ablation` can measure: it goes over TCP. */
-export const TCP_LEVEL_NAMES = LEVEL_NAMES.filter((name) => isOver(LEVELS[name], 'tcp'))
+/** What `bench ablation` can measure: it goes over TCP, with one client. For the others there is `bench beside --without`. */
+export const ABLATION_LEVEL_NAMES = LEVEL_NAMES.filter((name) => {
+  const level: Level = LEVELS[name]
+  return isOver(level, 'tcp') && !level.isAmongSeveral
+})
 
 /** @param without the levels that are switched off; none: all are on */
 export const isOn = (level: LevelName, without: readonly LevelName[] | undefined): boolean =>

@@ -1,17 +1,24 @@
 /**
- * `bench beside`: a light client beside a heavy one, two handlers, one source. The heavy client is a process of its
- * own, as another virtual machine would be. Prefault is on in both.
+ * `bench beside`: a light client beside a heavy one, at one source, behind one daemon or one each. The heavy client is a
+ * process of its own, as another virtual machine would be. Prefault is on in both.
  */
-import { join } from 'node:path'
+import type { LevelName } from '../levels.ts'
 import { Daemon, type Self } from './daemons.ts'
 import { DEMANDS } from './faulting-client.ts'
 import { median } from './isolation.ts'
 import { type CellLimits, type CellSample, runCell } from './isolation-cell.ts'
 import { type LinkSpec, type OpenLink, openLink } from './links.ts'
+import { type SharedHandler, startHandlers } from './session.ts'
 
 export interface BesideOptions {
   readonly links: readonly LinkSpec[]
   readonly scheduling: string
+  /** Of the destination: switched off beside the heavy client. */
+  readonly without: readonly LevelName[]
+  /** What the other client does. */
+  readonly neighbour: 'heavy32' | 'none'
+  /** 1: both clients have one daemon; 2: one each. */
+  readonly daemons: 1 | 2
   readonly runs: number
   readonly wait: string
   readonly limits: CellLimits
@@ -70,11 +77,12 @@ function lightCell(
   options: BesideOptions,
   link: OpenLink,
   run: number,
+  handler?: SharedHandler,
   onHandedOver?: () => void,
 ): Promise<CellSample> {
   const { self, wait, scheduling, limits, signal } = options
   return runCell(
-    { link, self, scheduling, demand: DEMANDS.light, wait, seed: run + 1 },
+    { link, self, scheduling, demand: DEMANDS.light, wait, seed: run + 1, ...(handler && { handler }) },
     limits,
     signal,
     onHandedOver,
@@ -83,29 +91,19 @@ function lightCell(
 
 /** Both handlers and all threads are up before either client hands its memory over: what is measured is faults, not starts. */
 async function besideHeavy(options: BesideOptions, link: OpenLink, run: number): Promise<CellSample> {
-  const { self, wait, scheduling } = options
-  const socket = join(link.folder, `heavy-${run}.socket`)
-  const attach = [self.node, self.script, 'attach', '--socket', socket, '--source', link.sourceUrl]
-  const handler = await Daemon.start(
-    [...attach, '--scheduling', scheduling, '--wait', wait],
-    link.atDestination,
-  )
+  const { self, wait, scheduling, without } = options
+  const how = { link, self, scheduling, without, wait }
+  const handlers = await startHandlers(how, options.daemons === 1 ? 2 : 1)
+  if (options.daemons === 2) handlers.push(...(await startHandlers(how, 1)))
+  const [forHeavy, forLight] = handlers as [SharedHandler, SharedHandler]
   let heavy: Daemon | undefined
   try {
-    const touch = [
-      self.node,
-      self.script,
-      'bench',
-      'touch',
-      '--socket',
-      socket,
-      '--size',
-      String(link.imageBytes),
-    ]
-    heavy = await Daemon.start([...touch, '--demand', 'heavy32', '--hold'], [], 'holding')
-    return await lightCell(options, link, run, () => heavy?.begin())
+    const size = String(link.imageBytes)
+    const touch = [self.node, self.script, 'bench', 'touch', '--socket', forHeavy.socketPath, '--size', size]
+    heavy = await Daemon.start([...touch, '--demand', options.neighbour, '--hold'], [], 'holding')
+    return await lightCell(options, link, run, forLight, () => heavy?.begin())
   } finally {
-    await handler.kill() // Its client's threads are freed by its end, or by theirs.
+    for (const { daemon } of handlers) await daemon.kill() // The heavy client's threads are freed by its end, or by theirs.
     await heavy?.kill()
   }
 }

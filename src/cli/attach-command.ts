@@ -1,8 +1,9 @@
 import { type Command, Option } from 'commander'
-import { attachWith } from '../daemon/attach.ts'
-import type { FaultlaneError } from '../errors.ts'
+import { type Attachment, attachWith } from '../daemon/attach.ts'
+import { FaultlaneError } from '../errors.ts'
 import type { AgentEvent } from '../lane/agent-event.ts'
 import type { LossPolicy } from '../lane/client-session.ts'
+import { Neighbourhood } from '../lane/neighbours.ts'
 import { isOn, type LevelName, levelsAt } from '../levels.ts'
 import { SCHEDULING_NAMES, SCHEDULINGS, type SchedulingName } from '../prefault/schedulings.ts'
 import { attachReport, type WaitsUs } from '../report/attach-report.ts'
@@ -15,8 +16,8 @@ import { onceStopped, say } from './signals.ts'
 import { formatSize, parseAffinity, parseList, parsePageSize, sayWithout } from './values.ts'
 
 interface Flags {
-  socket: string
-  source: string
+  socket: string[]
+  source: string[]
   prefault: 'off' | 'sequential'
   wait: WaitMode
   affinity: Affinity
@@ -26,8 +27,19 @@ interface Flags {
   scheduling: SchedulingName
   without: LevelName[]
   transport?: string
-  json?: string
+  json?: string[]
 }
+
+/** One client of the command line, or with --keep one after the other. */
+interface Handler {
+  readonly socket: string
+  readonly source: string
+  readonly json: string | undefined
+  /** Begins what is said of it; '' where it is the only one. */
+  readonly name: string
+}
+
+const another = (word: string, before: readonly string[] = []): string[] => [...before, word]
 
 export function addAttach(program: Command, begun: Begun): void {
   program
@@ -35,9 +47,14 @@ export function addAttach(program: Command, begun: Begun): void {
     .description('a fault handler: takes a client’s userfaultfd in and answers its faults from a page source')
     .requiredOption(
       '--socket <path>',
-      'unix socket on which the client hands over its userfaultfd (Firecracker’s handshake)',
+      'unix socket on which the client hands over its userfaultfd (Firecracker’s handshake); again for each further client',
+      another,
     )
-    .requiredOption('--source <url>', 'the page source, as `serve` printed it')
+    .requiredOption(
+      '--source <url>',
+      'the page source, as `serve` printed it: one for all, or one for each --socket in their order',
+      another,
+    )
     .addOption(
       new Option('--prefault <policy>', 'what to fetch ahead')
         .choices(['off', 'sequential'])
@@ -60,7 +77,7 @@ export function addAttach(program: Command, begun: Begun): void {
         .choices(['wait', 'kill'])
         .default('wait'),
     )
-    .option('--keep', 'go on listening, one client after the other', false)
+    .option('--keep', 'go on listening, on each socket one client after the other', false)
     .option('--page-size <size>', 'the client’s page size: 4096, or 2MiB for hugetlb', parsePageSize, 4096)
     .addOption(
       new Option(
@@ -77,8 +94,36 @@ export function addAttach(program: Command, begun: Begun): void {
       [],
     )
     .option('--transport <module>', 'a third party’s transport (an ES module, ./file.js)')
-    .option('--json <file>', 'write the figures of each client as JSON, - for standard output')
+    .option(
+      '--json <file>',
+      'write the figures of each client as JSON, - for standard output; with several sockets a file for each, in their order',
+      another,
+    )
     .action((flags: Flags) => run(flags, begun))
+}
+
+/** Throws BAD_ARGUMENT where the words do not go together. */
+function handlersOf({ socket, source, json = [] }: Flags): Handler[] {
+  const refuse = (what: string, got: string, expected: string) =>
+    new FaultlaneError({ code: 'BAD_ARGUMENT', what, got, expected })
+  const sockets = socket.length
+  if (new Set(socket).size !== sockets)
+    throw refuse('--socket', socket.join(', '), 'another socket for each client')
+  if (source.length !== 1 && source.length !== sockets)
+    throw refuse(
+      '--source',
+      `${source.length} sources for ${sockets} sockets`,
+      'one for all, or one for each',
+    )
+  const isShared = json.length === 1 && json[0] === '-'
+  if (json.length > 0 && !isShared && json.length !== sockets)
+    throw refuse('--json', `${json.length} files for ${sockets} sockets`, 'one for each, or - for all')
+  return socket.map((path, i) => ({
+    socket: path,
+    source: source[source.length === 1 ? 0 : i] as string,
+    json: isShared ? '-' : json[i],
+    name: sockets === 1 ? '' : `${path}: `,
+  }))
 }
 
 /** Nothing where no fault met a page in flight. */
@@ -87,43 +132,40 @@ function promotedText({ count, p99 }: WaitsUs): string {
 }
 
 async function run(flags: Flags, { helpers, demandThread }: Begun): Promise<void> {
+  const handlers = handlersOf(flags)
   const keepHelpersOff = noteHelpers(isOn('affinity', flags.without) ? flags.affinity : 'off', helpers)
   let failed = false
   const written: Promise<boolean>[] = []
-  const context = {
-    transport: schemeOf(flags.source),
-    wait: flags.wait,
-    scheduling: flags.scheduling,
-    without: flags.without,
-    node: process.version,
-  }
-  const onEvent = (event: AgentEvent) => {
+  const onEvent = ({ socket, source, json, name }: Handler, event: AgentEvent) => {
+    const tell = (text: string) => say(name + text)
     switch (event.kind) {
       case 'client':
-        say(
+        tell(
           `client ${event.pid}: ${event.pages} pages in ${event.regions} region${event.regions === 1 ? '' : 's'}`,
         )
         break
       case 'refused':
-        say(`refused a client: ${event.reason}`)
+        tell(`refused a client: ${event.reason}`)
         break
       case 'source-lost':
-        say(
+        tell(
           `source lost: ${event.reason}; policy: ${flags.onLoss === 'wait' ? 'touchers wait for it' : 'the client is killed'}`,
         )
         break
       case 'source-back':
-        say('source is back')
+        tell('source is back')
         break
       case 'ended': {
-        const report = attachReport(event.report, context)
+        const { wait, scheduling, without } = flags
+        const context = { transport: schemeOf(source), wait, scheduling, without, node: process.version }
+        const report = attachReport(event.report, { socket, ...context })
         const { pages, demand_us: us, promoted_us: promoted } = report
-        say(
+        tell(
           `client ended (${report.end}): ${pages.demanded} demanded, ${pages.prefaulted} prefaulted, ${pages.zero} zero of ${pages.total} pages; ` +
             `demand p50 ${us.p50} µs, p99 ${us.p99} µs; ${promotedText(promoted)}${formatSize(report.bytes_received)} in ${report.elapsed_ms} ms`,
         )
         if (event.report.end === 'source-lost') failed = true
-        if (flags.json !== undefined) written.push(writeJson(flags.json, report))
+        if (json !== undefined) written.push(writeJson(json, report))
       }
     }
   }
@@ -131,29 +173,56 @@ async function run(flags: Flags, { helpers, demandThread }: Begun): Promise<void
     say(`faultlane: ${error.message}`)
     process.exit(1)
   }
-  const attachment = await attachWith(demandThread, {
-    socket: flags.socket,
-    source: flags.source,
-    prefault: flags.prefault,
-    wait: flags.wait,
-    affinity: flags.affinity,
-    onLoss: flags.onLoss,
-    keep: flags.keep,
-    pageSize: flags.pageSize,
-    scheduling: flags.scheduling,
-    without: flags.without,
-    ...(flags.transport === undefined
-      ? {}
-      : { transport: new URL(flags.transport, `file://${process.cwd()}/`).href }),
-    onStarting: onceStopped,
-    onEvent,
-    onFailed,
-  })
+  const neighbourhood = handlers.length > 1 ? new Neighbourhood(handlers.length) : undefined
+  const stops: (() => Promise<void>)[] = []
+  let isStopping = false
+  const stopAll = async () => {
+    isStopping = true
+    await Promise.all(stops.map((stop) => stop()))
+  }
+  const attachments: Attachment[] = []
+  try {
+    // One after the other: each rehearses before its clients may come, and has the processors for it.
+    for (const [i, handler] of handlers.entries()) {
+      if (isStopping) break
+      attachments.push(
+        await attachWith(i === 0 ? demandThread : undefined, {
+          socket: handler.socket,
+          source: handler.source,
+          prefault: flags.prefault,
+          wait: flags.wait,
+          affinity: flags.affinity,
+          onLoss: flags.onLoss,
+          keep: flags.keep,
+          pageSize: flags.pageSize,
+          scheduling: flags.scheduling,
+          without: flags.without,
+          ...(neighbourhood && { neighbourhood }),
+          ...(flags.transport === undefined
+            ? {}
+            : { transport: new URL(flags.transport, `file://${process.cwd()}/`).href }),
+          onStarting: (stop) => {
+            stops.push(stop)
+            if (i === 0) onceStopped(stopAll)
+          },
+          onEvent: (event) => onEvent(handler, event),
+          onFailed,
+        }),
+      )
+    }
+  } catch (error) {
+    await stopAll() // No socket is left behind by those that had started.
+    throw error
+  }
   keepHelpersOff()
-  say(
-    `ready ${flags.socket} source ${flags.source} image ${attachment.imageId} ${formatSize(attachment.pageCount * attachment.pageSize)}${sayWithout(flags.without)}`,
-  )
-  await attachment.ended
+  // All at once: whoever waits for this may connect to any of them.
+  for (const [i, { pageCount, pageSize, imageId }] of attachments.entries()) {
+    const { socket, source } = handlers[i] as Handler
+    say(
+      `ready ${socket} source ${source} image ${imageId} ${formatSize(pageCount * pageSize)}${sayWithout(flags.without)}`,
+    )
+  }
+  await Promise.all(attachments.map((attachment) => attachment.ended))
   if ((await Promise.all(written)).includes(false)) failed = true
   process.exitCode = failed ? 1 : 0
 }

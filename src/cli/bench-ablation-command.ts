@@ -4,7 +4,7 @@ import { ablationJson, ablationTable } from '../bench-kit/ablation-table.ts'
 import { DEMANDS, type DemandName } from '../bench-kit/faulting-client.ts'
 import { parseLinkSpec } from '../bench-kit/link-spec.ts'
 import { whyNoNamespaces } from '../bench-kit/namespace-link.ts'
-import { type LevelName, TCP_LEVEL_NAMES } from '../levels.ts'
+import { ABLATION_LEVEL_NAMES, type LevelName } from '../levels.ts'
 import { WAIT_MODES, type WaitMode } from '../workers/wait.ts'
 import { choose, split, untilStopped } from './bench-isolation-command.ts'
 import { writeJson } from './json-output.ts'
@@ -37,7 +37,7 @@ export function addBenchAblation(bench: Command): void {
       'loopback, netns[:RATE], netns-bands[:RATE] (root), RATE/RTT[/QUEUE] (emulated)',
       'loopback,netns',
     )
-    .option('--levels <list>', `of ${TCP_LEVEL_NAMES.join(', ')}`, TCP_LEVEL_NAMES.join(','))
+    .option('--levels <list>', `of ${ABLATION_LEVEL_NAMES.join(', ')}`, ABLATION_LEVEL_NAMES.join(','))
     .option('--without <list>', 'levels that are off in all rows, to see what the others are worth then')
     .option('--demands <list>', `of ${DEMAND_NAMES.join(', ')}`, 'light')
     .option('--runs <count>', 'interleaved rounds; medians are shown', parseCount, 3)
@@ -60,11 +60,11 @@ async function run(flags: Flags): Promise<void> {
   await untilStopped(async (signal) => {
     const result = await benchAblation({
       links: reason ? links.filter((link) => link.kind !== 'netns') : links,
-      levels: choose('--levels', flags.levels, TCP_LEVEL_NAMES) as LevelName[],
+      levels: choose('--levels', flags.levels, ABLATION_LEVEL_NAMES) as LevelName[],
       without:
         flags.without === undefined
           ? []
-          : (choose('--without', flags.without, TCP_LEVEL_NAMES) as LevelName[]),
+          : (choose('--without', flags.without, ABLATION_LEVEL_NAMES) as LevelName[]),
       demands: choose('--demands', flags.demands, DEMAND_NAMES) as Exclude<DemandName, 'none'>[],
       runs: smoke ? 1 : flags.runs,
       wait: flags.wait,

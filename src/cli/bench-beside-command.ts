@@ -2,16 +2,20 @@ import { type Command, Option } from 'commander'
 import { benchBeside } from '../bench-kit/beside.ts'
 import { parseLinkSpec } from '../bench-kit/link-spec.ts'
 import { figure, formatTable } from '../bench-kit/table.ts'
+import { type LevelName, requireLevels } from '../levels.ts'
 import { SCHEDULING_NAMES } from '../prefault/schedulings.ts'
 import { WAIT_MODES, type WaitMode } from '../workers/wait.ts'
 import { split, untilStopped } from './bench-isolation-command.ts'
 import { writeJson } from './json-output.ts'
 import { say } from './signals.ts'
-import { parseCount, parseDuration } from './values.ts'
+import { parseCount, parseDuration, parseList } from './values.ts'
 
 interface Flags {
   links: string
   scheduling: string
+  without: LevelName[]
+  neighbour: 'heavy32' | 'none'
+  daemons: '1' | '2'
   runs: number
   measure: number
   wait: WaitMode
@@ -26,6 +30,20 @@ export function addBenchBeside(bench: Command): void {
     )
     .option('--links <list>', 'loopback, netns[:RATE] (root), RATE/RTT[/QUEUE] (emulated)', 'loopback')
     .addOption(new Option('--scheduling <name>', 'of both').choices(SCHEDULING_NAMES).default('S2'))
+    .addOption(
+      new Option(
+        '--neighbour <demand>',
+        'what the other client does: faults from 32 threads, or nothing but have its memory prefaulted',
+      )
+        .choices(['heavy32', 'none'])
+        .default('heavy32'),
+    )
+    .addOption(
+      new Option('--daemons <count>', '1: both clients have one handler daemon, 2: each its own')
+        .choices(['1', '2'])
+        .default('1'),
+    )
+    .option('--without <levels>', 'levels of attach to switch off beside the heavy client', parseList, [])
     .option('--runs <count>', 'interleaved rounds; medians are shown', parseCount, 5)
     .option('--measure <duration>', 'longest measurement of one cell', parseDuration, 2e9)
     .addOption(
@@ -37,6 +55,9 @@ export function addBenchBeside(bench: Command): void {
         const figures = await benchBeside({
           links: split(flags.links).map(parseLinkSpec),
           scheduling: flags.scheduling,
+          without: requireLevels(flags.without, 'attach', 'tcp'),
+          neighbour: flags.neighbour,
+          daemons: flags.daemons === '1' ? 1 : 2,
           runs: flags.runs,
           wait: flags.wait,
           limits: { warmMs: 500, measureMs: flags.measure / 1e6 },
@@ -57,7 +78,14 @@ export function addBenchBeside(bench: Command): void {
         if (flags.json !== '-') process.stdout.write(`${formatTable(header, rows, 1)}\n`)
         if (
           flags.json !== undefined &&
-          !(await writeJson(flags.json, { bench: 'beside', wait: flags.wait, cells: figures }))
+          !(await writeJson(flags.json, {
+            bench: 'beside',
+            wait: flags.wait,
+            neighbour: flags.neighbour,
+            daemons: Number(flags.daemons),
+            without: flags.without,
+            cells: figures,
+          }))
         )
           process.exitCode = 1
       }),

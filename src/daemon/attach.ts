@@ -7,6 +7,7 @@ import { Errand } from '../fault/errand.ts'
 import type { AgentEvent } from '../lane/agent-event.ts'
 import { allocateBoard, Board } from '../lane/board.ts'
 import type { LossPolicy } from '../lane/client-session.ts'
+import type { Neighbourhood } from '../lane/neighbours.ts'
 import { DEMAND_COUNTERS, PREFAULT_COUNTERS } from '../lane/stats.ts'
 import { isOn, type LevelName, requireLevels } from '../levels.ts'
 import { EventFd } from '../native/event-fd.ts'
@@ -46,6 +47,8 @@ export interface AttachOptions {
   readonly without?: readonly LevelName[]
   /** File URL of a third party's transport module. */
   readonly transport?: string
+  /** Of several handlers in one process: what they know of each other. Default: nothing, each is as if it were alone. */
+  readonly neighbourhood?: Neighbourhood
   /** Told how to stop, before there is anything that a sudden end would leave behind. */
   readonly onStarting?: (stop: () => Promise<void>) => void
   /** Told when a client comes, is refused or has ended, and when the source is lost or back. */
@@ -122,6 +125,10 @@ export async function attachWith(started: Thread | undefined, options: AttachOpt
     promotedWaits: LatencyHistogram.allocate(),
     errand,
     rehearsals: allocateRehearsals(),
+    neighbours: options.neighbourhood && {
+      memory: options.neighbourhood.memory,
+      place: options.neighbourhood.join(),
+    },
   }
   const onMessage = (message: WorkerMessage) => {
     if (message.kind === 'agent') options.onEvent?.(message.event)
@@ -146,6 +153,7 @@ export async function attachWith(started: Thread | undefined, options: AttachOpt
     await Promise.all(workers.map((worker) => worker.ended))
     demandEvent?.close()
     prefaultEvent?.close()
+    if (settings.neighbours) options.neighbourhood?.leave(settings.neighbours.place)
   }
   let closing: Promise<void> | undefined
   const close = () => {

@@ -15,6 +15,7 @@ import type { RingProducer } from '../ring/spsc-ring.ts'
 import { type Channel, COMPLETION, type CompletionSink } from '../transport/transport.ts'
 import type { Board } from './board.ts'
 import { Deferred } from './deferred.ts'
+import type { Neighbours } from './neighbours.ts'
 import { PageQueue } from './page-queue.ts'
 import type { DemandCounter } from './stats.ts'
 
@@ -50,6 +51,8 @@ export interface DemandLaneParts {
    * way. Default: no, whoever reads a page of a LazyMemory may look at the counts next.
    */
   readonly settlesLate?: boolean
+  /** Of a handler that is not alone in its process: told what this client waits for. */
+  readonly neighbours?: Neighbours | undefined
 }
 
 export class DemandLane implements CompletionSink, FaultSink {
@@ -65,6 +68,7 @@ export class DemandLane implements CompletionSink, FaultSink {
   readonly #onQuiet: (() => void) | undefined
   readonly #count: Record<DemandCounter, number>
   readonly #asksTwice: boolean
+  readonly #neighbours: Neighbours | undefined
   readonly #settlesLate: boolean
   /** This lane polls. On a shared channel prefault's poll brings our replies, too, and then no turn of ours need follow. */
   #isPolling = false
@@ -98,6 +102,7 @@ export class DemandLane implements CompletionSink, FaultSink {
     this.#clock = parts.clock
     this.#onQuiet = parts.onQuiet
     this.#asksTwice = parts.asksTwice ?? false
+    this.#neighbours = parts.neighbours
     this.#settlesLate = parts.settlesLate ?? false
     const names = parts.counters.names
     this.#count = Object.fromEntries(names.map((name) => [name, parts.counters.indexOf(name)])) as never
@@ -195,6 +200,7 @@ export class DemandLane implements CompletionSink, FaultSink {
 
   onFault(page: number): void {
     this.#counters.add(this.#count.faults, 1)
+    this.#neighbours?.countFault()
     const table = this.#table
     const nowNs = this.#clock.nowNs()
     for (;;) {
@@ -461,6 +467,7 @@ export class DemandLane implements CompletionSink, FaultSink {
     const pending = this.pending
     if (pending === this.#pendingShown) return
     this.#board.setPending(pending)
+    this.#neighbours?.setPending(pending)
     this.#pendingShown = pending
     if (pending === 0 && this.#onQuiet) this.#onQuiet()
   }

@@ -13,6 +13,7 @@ import type { RingConsumer } from '../ring/spsc-ring.ts'
 import { type Channel, COMPLETION, type CompletionSink } from '../transport/transport.ts'
 import type { Board } from './board.ts'
 import { Deferred } from './deferred.ts'
+import type { Neighbours } from './neighbours.ts'
 import type { PrefaultCounter } from './stats.ts'
 
 const COMPLETIONS_PER_TURN_MAX = 4
@@ -44,6 +45,8 @@ export interface PrefaultLaneParts {
   readonly readPagesMax: number
   /** False: a run is placed in its order and in one call, whoever waits for what of it (level `awaited`). Default: true. */
   readonly placesAwaitedFirst?: boolean
+  /** Other clients of the process, whose faults are heeded as this one's; undefined: there are none, or level `neighbours` is off. */
+  readonly neighbours?: Neighbours | undefined
   /** Called when a page that a demand fault waits for has been placed, or lost. */
   readonly onPromotedDone: () => void
 }
@@ -76,6 +79,7 @@ export class PrefaultLane implements CompletionSink {
   #bytesShown = 0
   #scannedInVain = 0
   #quietTurns = 0
+  #faultsElsewhere = 0
   /** Pages of the run that is being placed that were placed before their turn, because somebody waits for them. */
   readonly #ahead = new Int32Array(AHEAD_MAX)
   #aheadCount = 0
@@ -156,6 +160,11 @@ export class PrefaultLane implements CompletionSink {
       this.#scannedInVain = 0
       this.#quietTurns = 0
     }
+    const faultsElsewhere = this.#parts.neighbours?.faultsElsewhere() ?? 0
+    if (faultsElsewhere !== this.#faultsElsewhere) {
+      this.#faultsElsewhere = faultsElsewhere
+      this.#parts.window.onDemand(this.#parts.clock.nowNs(), false)
+    }
     const answeredNs = board.takeAnswered()
     if (answeredNs > 0) this.#parts.window.onDemandAnswered(answeredNs)
     if (this.#deferred.count > 0) work += this.#retryDeferred()
@@ -168,12 +177,13 @@ export class PrefaultLane implements CompletionSink {
   }
 
   #postReads(): number {
-    const { board, window, clock } = this.#parts
+    const { board, window, clock, neighbours } = this.#parts
+    const pendingElsewhere = neighbours?.pendingElsewhere() ?? 0
     let posted = 0
     while (posted < READS_PER_TURN_MAX && this.#freeWorkCount > 0) {
       const nowNs = clock.nowNs()
       // Prefault lives in the gaps: one thread stopped on a page outranks any number of guesses.
-      const free = window.bytes(board.pending(), nowNs) - this.#bytesInFlight
+      const free = window.bytes(board.pending() + pendingElsewhere, nowNs) - this.#bytesInFlight
       const pages = Math.min(window.readPages(this.#readPagesMax, nowNs), Math.floor(free / this.#pageBytes))
       if (pages < 1) {
         this.#parts.counters.add(this.#count.gated, 1)

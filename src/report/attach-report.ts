@@ -2,6 +2,8 @@
 import type { SessionEnd, SessionReport, WaitFigures } from '../lane/session-report.ts'
 
 export interface AttachReport {
+  /** The handler's; '' where the caller has not said. */
+  readonly socket: string
   readonly end: SessionEnd
   readonly pages: {
     readonly total: number
@@ -59,6 +61,8 @@ export interface WaitsUs {
 }
 
 export interface ReportContext {
+  /** Default: ''. */
+  readonly socket?: string
   readonly transport: string
   readonly wait: string
   readonly scheduling: string
@@ -73,6 +77,7 @@ export function attachReport(report: SessionReport, context: ReportContext): Att
   const { demand, prefault } = report
   const activeUs = prefault.activeUs
   return {
+    socket: context.socket ?? '',
     end: report.end,
     pages: {
       total: report.pagesTotal,

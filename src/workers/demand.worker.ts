@@ -5,6 +5,7 @@ import { DEMAND_SLICE_NS, QUIET_READ_PAGES_MAX } from '../config.ts'
 import { Board } from '../lane/board.ts'
 import { DemandAgent } from '../lane/demand-agent.ts'
 import { DemandLane } from '../lane/demand-lane.ts'
+import { Neighbours } from '../lane/neighbours.ts'
 import { PrefaultLane } from '../lane/prefault-lane.ts'
 import { SharedChannel } from '../lane/shared-channel.ts'
 import { DEMAND_COUNTERS, PREFAULT_COUNTERS } from '../lane/stats.ts'
@@ -49,6 +50,7 @@ await runWorker('demand', parentPort, async (tell) => {
       clock,
       wait: plan.wait,
       mayRoam,
+      hasNeighbours: plan.neighbours !== undefined,
       rehearsals: plan.rehearsals,
       isStopped: () => doorbell.isStopped(),
     }),
@@ -67,6 +69,8 @@ await runWorker('demand', parentPort, async (tell) => {
   const promotedWaits = new LatencyHistogram(plan.promotedWaits)
   const prefaultEvent = new EventFd(image.prefaultBellFd)
   const prefaultBell = board.prefaultBell({ signal: () => prefaultEvent.signal(), sleep: () => {} })
+  const { neighbours: home } = plan
+  const neighbours = home && new Neighbours(home.memory, home.place)
   const lane = new DemandLane(channel, {
     table,
     board,
@@ -77,6 +81,7 @@ await runWorker('demand', parentPort, async (tell) => {
     clock,
     asksTwice: !isOn('promotion', without),
     settlesLate: true,
+    neighbours,
   })
   const sharedPrefault = shared
     ? new PrefaultLane(shared.prefault, {

@@ -5,6 +5,7 @@ import type { ToucherPlan, ToucherResult } from '../fault/toucher.ts'
 import type { AgentEvent } from '../lane/agent-event.ts'
 import type { BoardMemory } from '../lane/board.ts'
 import type { LossPolicy } from '../lane/client-session.ts'
+import type { NeighboursMemory } from '../lane/neighbours.ts'
 import type { LevelName } from '../levels.ts'
 import type { ImageDescription } from '../memory/image.ts'
 import type { SchedulingName } from '../prefault/schedulings.ts'
@@ -36,6 +37,14 @@ export interface AttachSettings {
   readonly errand: Int32Array<SharedArrayBuffer> | undefined
   /** What the workers' rehearsals share. */
   readonly rehearsals: Int32Array<SharedArrayBuffer>
+  /** Where it is one of several in its process; undefined: it is alone. */
+  readonly neighbours: NeighbourPlace | undefined
+}
+
+/** A handler's place among those of its process. */
+export interface NeighbourPlace {
+  readonly memory: NeighboursMemory
+  readonly place: number
 }
 
 /** What is known later: the image, and the states of its pages. The demand worker is posted the settings and then this. */
@@ -53,7 +62,7 @@ export type AttachPlan = AttachSettings & AttachImage
 
 /** One LazyMemory: the same lanes for readers of this process. */
 export interface LazyPlan
-  extends Omit<AttachPlan, 'socketPath' | 'keep' | 'onLoss' | 'affinity' | 'rehearsals'> {
+  extends Omit<AttachPlan, 'socketPath' | 'keep' | 'onLoss' | 'affinity' | 'rehearsals' | 'neighbours'> {
   readonly lazy: LazyDescription
 }
 

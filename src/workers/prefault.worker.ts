@@ -9,6 +9,7 @@ import { TwinPlacer } from '../fault/twin-placer.ts'
 import { UffdPlacer } from '../fault/uffd-placer.ts'
 import { Userfaultfd } from '../fault/userfaultfd.ts'
 import { Board, PHASE } from '../lane/board.ts'
+import { Neighbours } from '../lane/neighbours.ts'
 import { PrefaultAgent } from '../lane/prefault-agent.ts'
 import { PrefaultLane } from '../lane/prefault-lane.ts'
 import { PREFAULT_COUNTERS } from '../lane/stats.ts'
@@ -78,6 +79,7 @@ await runWorker('prefault', parentPort, async (tell) => {
     awaitReady(rehearsals, hasWork)
     ifAllowed(() => warmUpPrefault(clock, makeStrategy(true), rehearsals, hasWork))
   }
+  const home = 'neighbours' in plan && isOn('neighbours', without) ? plan.neighbours : undefined
   const lane = new PrefaultLane(channel, {
     table: new PageTable(plan.table, plan.pageCount),
     board,
@@ -88,6 +90,7 @@ await runWorker('prefault', parentPort, async (tell) => {
     clock,
     readPagesMax: QUIET_READ_PAGES_MAX,
     placesAwaitedFirst: isOn('awaited', without),
+    neighbours: home && new Neighbours(home.memory, home.place),
     onPromotedDone: () => demandBell.wake(),
   })
   const errand = plan.errand && new Errand(plan.errand)

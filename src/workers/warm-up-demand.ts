@@ -14,6 +14,7 @@ import { allocateBoard, Board } from '../lane/board.ts'
 import type { ClientListener } from '../lane/client-intake.ts'
 import { DemandAgent } from '../lane/demand-agent.ts'
 import { DemandLane } from '../lane/demand-lane.ts'
+import { allocateNeighbours, Neighbours } from '../lane/neighbours.ts'
 import { DEMAND_COUNTERS, PREFAULT_COUNTERS } from '../lane/stats.ts'
 import { PAGE, PageTable } from '../memory/page-table.ts'
 import { AF, MADV, MAP, OPEN, PROT, SOCK, UFFD } from '../native/abi.ts'
@@ -54,6 +55,8 @@ export interface WarmUpOptions {
   readonly wait: WaitMode
   /** The agent will choose its processor while it works. */
   readonly mayRoam: boolean
+  /** The agent is one of several in its process. */
+  readonly hasNeighbours: boolean
   /** Of this program. */
   readonly rehearsals: Int32Array
   /** Asked between two sessions: nobody needs it any more. */
@@ -71,7 +74,7 @@ export function warmUpDemand(options: WarmUpOptions): void {
   collectYoungGarbage()
 }
 
-function live(life: Life, { clock, wait, mayRoam, isStopped }: WarmUpOptions): void {
+function live(life: Life, { clock, wait, mayRoam, hasNeighbours, isStopped }: WarmUpOptions): void {
   if (isStopped()) return
   const { pages, sessions } = life
   const road = new ScratchRoad(pages)
@@ -88,8 +91,20 @@ function live(life: Life, { clock, wait, mayRoam, isStopped }: WarmUpOptions): v
   const promotedWaits = new LatencyHistogram(LatencyHistogram.allocate())
   for (let i = 1; i <= 10; i++) stalls.record(i * 1e9) // Sums leave 31 bits within seconds, and so may the longest stall.
   const hints = new RingProducer(board.memory.hints)
-  const parts = { table, board, hints, counters, stalls, promotedWaits, clock, settlesLate: true }
-  const lane = new DemandLane(channel, parts)
+  const neighbours = hasNeighbours ? new Neighbours(allocateNeighbours(2), 0) : undefined
+  // The same properties in the same order as in earnest: to the compiler other ones are another kind of thing.
+  const lane = new DemandLane(channel, {
+    table,
+    board,
+    hints,
+    counters,
+    stalls,
+    promotedWaits,
+    clock,
+    asksTwice: false,
+    settlesLate: true,
+    neighbours,
+  })
   const bell = new EventFd()
   const prefaultBell = board.prefaultBell({ signal: () => bell.signal(), sleep: () => {} })
   const listener = new PairListener()

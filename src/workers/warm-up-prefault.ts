@@ -135,6 +135,8 @@ function rehearse(
     counters: new Counters(PREFAULT_COUNTERS, Counters.allocate(PREFAULT_COUNTERS.length)),
     clock,
     readPagesMax: QUIET_READ_PAGES_MAX,
+    placesAwaitedFirst: true,
+    neighbours: undefined,
     onPromotedDone: () => demandBell.wake(),
   })
   const makePlacer = () => new UffdPlacer(new Userfaultfd(board.userfaultfd()), board.regions)
