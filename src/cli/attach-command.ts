@@ -180,13 +180,12 @@ async function run(flags: Flags, { helpers, demandThread }: Begun): Promise<void
     isStopping = true
     await Promise.all(stops.map((stop) => stop()))
   }
-  const attachments: Attachment[] = []
+  let attachments: Attachment[]
   try {
-    // One after the other: each rehearses before its clients may come, and has the processors for it.
-    for (const [i, handler] of handlers.entries()) {
-      if (isStopping) break
-      attachments.push(
-        await attachWith(i === 0 ? demandThread : undefined, {
+    // Together: a socket more takes half of what the first does.
+    attachments = await Promise.all(
+      handlers.map((handler, i) =>
+        attachWith(i === 0 ? demandThread : undefined, {
           socket: handler.socket,
           source: handler.source,
           prefault: flags.prefault,
@@ -203,13 +202,14 @@ async function run(flags: Flags, { helpers, demandThread }: Begun): Promise<void
             : { transport: new URL(flags.transport, `file://${process.cwd()}/`).href }),
           onStarting: (stop) => {
             stops.push(stop)
-            if (i === 0) onceStopped(stopAll)
+            if (stops.length === 1) onceStopped(stopAll)
+            if (isStopping) void stop()
           },
           onEvent: (event) => onEvent(handler, event),
           onFailed,
         }),
-      )
-    }
+      ),
+    )
   } catch (error) {
     await stopAll() // No socket is left behind by those that had started.
     throw error

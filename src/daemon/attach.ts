@@ -16,7 +16,7 @@ import { Counters } from '../ring/counters.ts'
 import { LatencyHistogram } from '../ring/histogram.ts'
 import type { ImageInfo } from '../transport/transport.ts'
 import type { Affinity } from '../workers/affinity.ts'
-import { allocateRehearsals, endWaiting } from '../workers/eager-compiler.ts'
+import { allocateRehearsals, beginWaiting, endWaiting } from '../workers/eager-compiler.ts'
 import type { AttachImage, AttachPlan, AttachSettings, WorkerMessage } from '../workers/plans.ts'
 import { type RunningWorker, spawnWorker, watchOver } from '../workers/spawn.ts'
 import { type Role, startThread, type Thread } from '../workers/thread.ts'
@@ -124,12 +124,13 @@ export async function attachWith(started: Thread | undefined, options: AttachOpt
     stalls: LatencyHistogram.allocate(),
     promotedWaits: LatencyHistogram.allocate(),
     errand,
-    rehearsals: allocateRehearsals(),
+    rehearsals: rehearsalsOf(options.neighbourhood),
     neighbours: options.neighbourhood && {
       memory: options.neighbourhood.memory,
       place: options.neighbourhood.join(),
     },
   }
+  beginWaiting(settings.rehearsals)
   const onMessage = (message: WorkerMessage) => {
     if (message.kind === 'agent') options.onEvent?.(message.event)
     if (message.kind === 'failed') options.onFailed?.(new FaultlaneError(message.failure))
@@ -181,10 +182,11 @@ export async function attachWith(started: Thread | undefined, options: AttachOpt
       demandWorker.post(image)
     }
     await demandWorker.ready
-    endWaiting(settings.rehearsals)
   } catch (error) {
     await close()
     throw error
+  } finally {
+    endWaiting(settings.rehearsals)
   }
   // Clients may come. Who fetches ahead follows: its start takes the processor that compiles what the demand agent rehearses.
   const plan: AttachPlan = { ...settings, ...image }
@@ -211,6 +213,16 @@ export async function attachWith(started: Thread | undefined, options: AttachOpt
     ended: demandWorker.ended.then(close),
     close,
   }
+}
+
+const sharedRehearsals = new WeakMap<Neighbourhood, Int32Array<SharedArrayBuffer>>()
+
+/** Of all handlers of a neighbourhood together: the engine's settings are the whole process's. */
+function rehearsalsOf(neighbourhood: Neighbourhood | undefined): Int32Array<SharedArrayBuffer> {
+  if (!neighbourhood) return allocateRehearsals()
+  const known = sharedRehearsals.get(neighbourhood) ?? allocateRehearsals()
+  sharedRehearsals.set(neighbourhood, known)
+  return known
 }
 
 /** One byte a page, taken from the system page by page as the client's regions are written into it. */

@@ -2,8 +2,7 @@
  * While a rehearsal runs, the engine compiles after a few calls what it otherwise compiles after thousands: a rehearsal has
  * milliseconds. Measured without (Node 20, 2 × Xeon): 20 to 26 functions of the demand road compiled during the first 5000 faults,
  * on a processor that the road needed; with it 1 to 5. The settings are heuristics of the engine for the whole process, and
- * go back to what they were by default when the last rehearsal ends that shares `rehearsals`; one of another attachment in the same process may go
- * on without. Of an engine whose settings are not known here nothing is changed.
+ * go back to what they were by default when the last rehearsal ends that shares `rehearsals`. Of an engine whose settings are not known here nothing is changed.
  *
  * A rehearsal has lives, each with everything opened and closed. To the compiler, what never changes is a constant, and closing changes
  * what nothing had changed before: what is compiled in the first life goes with its end, what is compiled in the last stays. So
@@ -56,22 +55,31 @@ const THRESHOLDS = thresholdsOf(Number.parseInt(process.versions.v8, 10))
 const ALL = THRESHOLDS.length === 0 ? [] : [...FEEDBACK, ...THRESHOLDS]
 
 const RUNNING = 0
-const READY = 1
+const WAITING = 1
 
-/** What the rehearsals of a program share: how many run, for the last one to end; and whether somebody still waits for them. */
+/** What the rehearsals of a program share: how many run, for the last one to end; and how many are still waited for. */
 export function allocateRehearsals(): Int32Array<SharedArrayBuffer> {
   return new Int32Array(new SharedArrayBuffer(8))
 }
 
-/** The program is ready: from now on whoever has nothing to do may rehearse. */
+/** Somebody will not be ready before a rehearsal has ended: until endWaiting() others let it have the processors. */
+export function beginWaiting(rehearsals: Int32Array): void {
+  Atomics.add(rehearsals, WAITING, 1)
+}
+
+/** It is ready: when nobody waits any more, whoever has nothing to do may rehearse. */
 export function endWaiting(rehearsals: Int32Array): void {
-  Atomics.store(rehearsals, READY, 1)
-  Atomics.notify(rehearsals, READY)
+  Atomics.sub(rehearsals, WAITING, 1)
+  Atomics.notify(rehearsals, WAITING)
 }
 
 /** Sleeps until nobody waits for a rehearsal any more; looks every so many milliseconds whether there is other work. */
 export function awaitReady(rehearsals: Int32Array, hasWork: () => boolean): void {
-  while (!hasWork() && Atomics.wait(rehearsals, READY, 0, 5) === 'timed-out');
+  for (;;) {
+    const waiting = Atomics.load(rehearsals, WAITING)
+    if (waiting === 0 || hasWork()) return
+    Atomics.wait(rehearsals, WAITING, waiting, 5)
+  }
 }
 
 /**

@@ -4,6 +4,7 @@ import { describe, expect, it } from 'vitest'
 import {
   allocateRehearsals,
   awaitReady,
+  beginWaiting,
   endWaiting,
   withEagerCompiler,
   withFeedback,
@@ -60,9 +61,15 @@ describe('setCompiling', () => {
 describe('awaitReady', () => {
   it('ends when the program is ready, and when there is work', () => {
     const rehearsals = allocateRehearsals()
+    awaitReady(rehearsals, () => false)
+    beginWaiting(rehearsals)
+    beginWaiting(rehearsals)
     let looks = 0
     awaitReady(rehearsals, () => ++looks === 3)
     expect(looks).toBe(3)
+    endWaiting(rehearsals)
+    awaitReady(rehearsals, () => ++looks === 5) // One of two is.
+    expect(looks).toBe(5)
     endWaiting(rehearsals)
     awaitReady(rehearsals, () => false)
   })
