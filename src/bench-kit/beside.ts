@@ -94,10 +94,10 @@ async function besideHeavy(options: BesideOptions, link: OpenLink, run: number):
   const { self, wait, scheduling, without } = options
   const how = { link, self, scheduling, without, wait }
   const handlers = await startHandlers(how, options.daemons === 1 ? 2 : 1)
-  if (options.daemons === 2) handlers.push(...(await startHandlers(how, 1)))
-  const [forHeavy, forLight] = handlers as [SharedHandler, SharedHandler]
   let heavy: Daemon | undefined
   try {
+    if (options.daemons === 2) handlers.push(...(await startHandlers(how, 1)))
+    const [forHeavy, forLight] = handlers as [SharedHandler, SharedHandler]
     const size = String(link.imageBytes)
     const touch = [self.node, self.script, 'bench', 'touch', '--socket', forHeavy.socketPath, '--size', size]
     heavy = await Daemon.start([...touch, '--demand', options.neighbour, '--hold'], [], 'holding')

@@ -5,6 +5,7 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import { FaultClient, reserveMemory } from '../fault/client.ts'
 import { PHASE, TOUCHER_WORDS, type ToucherPlan, type ToucherResult, tellAddress } from '../fault/toucher.ts'
+import { libc } from '../native/libc.ts'
 import { LatencyHistogram } from '../ring/histogram.ts'
 import { LatencySnapshot } from '../ring/latency-snapshot.ts'
 import { allocateRehearsals, setCompiling } from '../workers/eager-compiler.ts'
@@ -16,7 +17,7 @@ const PAGE_BYTES = 4096
 /** Processor time comes in steps of 10 ms. */
 const LOOK_MS = 100
 const IDLE_SHARE = 0.1
-const IDLE_WITHIN_MS = 20_000
+const IDLE_WITHIN_MS = 10_000
 
 export interface Demand {
   readonly name: string
@@ -153,7 +154,8 @@ export class FaultingClient {
 
   /** Every thread has ended. */
   close(): void {
-    this.#client?.close()
+    if (this.#client) this.#client.close()
+    else libc().munmap(this.#address, this.#bytes)
   }
 
   /** The handler is dead, or there was none: frees the threads that stand in a page. */

@@ -57,7 +57,13 @@ export class Session {
     const { link, demand } = setup
     const handler = setup.handler ?? (await startHandler(setup))
     const settled = delay(setup.settleMs ?? 0)
-    const client = new FaultingClient(setup.clientBytes ?? link.imageBytes, demand, setup.seed, setup.pages)
+    let client: FaultingClient
+    try {
+      client = new FaultingClient(setup.clientBytes ?? link.imageBytes, demand, setup.seed, setup.pages)
+    } catch (error) {
+      await handler.daemon.kill()
+      throw error
+    }
     const session = new Session(handler, client, setup.handler !== undefined)
     try {
       await settled

@@ -1,3 +1,4 @@
+import { resolve } from 'node:path'
 import { type Command, Option } from 'commander'
 import { type Attachment, attachWith } from '../daemon/attach.ts'
 import { FaultlaneError } from '../errors.ts'
@@ -12,8 +13,11 @@ import { schemeOf } from '../workers/transports.ts'
 import { WAIT_MODES, type WaitMode } from '../workers/wait.ts'
 import type { Begun } from './command-line.ts'
 import { writeJson } from './json-output.ts'
-import { onceStopped, say } from './signals.ts'
+import { onceStopped, STOP_MS_MAX, say } from './signals.ts'
 import { formatSize, parseAffinity, parseList, parsePageSize, sayWithout } from './values.ts'
+
+/** Beyond STOP_MS_MAX, for each further handler: one that has only just begun comes up before it hears that it is to stop. */
+const STOP_MS_EACH = 400
 
 interface Flags {
   socket: string[]
@@ -47,7 +51,7 @@ export function addAttach(program: Command, begun: Begun): void {
     .description('a fault handler: takes a client’s userfaultfd in and answers its faults from a page source')
     .requiredOption(
       '--socket <path>',
-      'unix socket on which the client hands over its userfaultfd (Firecracker’s handshake); again for each further client',
+      'unix socket on which the client hands over its userfaultfd (Firecracker’s handshake); again for each further client, up to 64',
       another,
     )
     .requiredOption(
@@ -107,7 +111,7 @@ function handlersOf({ socket, source, json = [] }: Flags): Handler[] {
   const refuse = (what: string, got: string, expected: string) =>
     new FaultlaneError({ code: 'BAD_ARGUMENT', what, got, expected })
   const sockets = socket.length
-  if (new Set(socket).size !== sockets)
+  if (new Set(socket.map((path) => resolve(path))).size !== sockets)
     throw refuse('--socket', socket.join(', '), 'another socket for each client')
   if (source.length !== 1 && source.length !== sockets)
     throw refuse(
@@ -116,8 +120,8 @@ function handlersOf({ socket, source, json = [] }: Flags): Handler[] {
       'one for all, or one for each',
     )
   const isShared = json.length === 1 && json[0] === '-'
-  if (json.length > 0 && !isShared && json.length !== sockets)
-    throw refuse('--json', `${json.length} files for ${sockets} sockets`, 'one for each, or - for all')
+  if (json.length > 0 && !isShared && new Set(json.map((path) => resolve(path))).size !== sockets)
+    throw refuse('--json', `${new Set(json).size} files for ${sockets} sockets`, 'one for each, or - for all')
   return socket.map((path, i) => ({
     socket: path,
     source: source[source.length === 1 ? 0 : i] as string,
@@ -169,47 +173,64 @@ async function run(flags: Flags, { helpers, demandThread }: Begun): Promise<void
       }
     }
   }
-  const onFailed = (error: FaultlaneError) => {
-    say(`faultlane: ${error.message}`)
-    process.exit(1)
-  }
   const neighbourhood = handlers.length > 1 ? new Neighbourhood(handlers.length) : undefined
-  const stops: (() => Promise<void>)[] = []
+  const stops = new Map<Handler, () => Promise<void>>()
   let isStopping = false
   const stopAll = async () => {
     isStopping = true
-    await Promise.all(stops.map((stop) => stop()))
+    for (let count = -1; count < stops.size; ) {
+      count = stops.size // One more may have started meanwhile.
+      await Promise.all([...stops.values()].map((stop) => stop()))
+    }
   }
+  const onFailed = (handler: Handler, error: FaultlaneError) => {
+    say(`faultlane: ${handler.name}${error.message}`)
+    if (handlers.length === 1) process.exit(1)
+    failed = true // The others' clients have nothing to do with it.
+    void stops.get(handler)?.()
+  }
+  const start = (handler: Handler, onStarting: () => void) =>
+    attachWith(handler === handlers[0] ? demandThread : undefined, {
+      socket: handler.socket,
+      source: handler.source,
+      prefault: flags.prefault,
+      wait: flags.wait,
+      affinity: flags.affinity,
+      onLoss: flags.onLoss,
+      keep: flags.keep,
+      pageSize: flags.pageSize,
+      scheduling: flags.scheduling,
+      without: flags.without,
+      ...(neighbourhood && { neighbourhood }),
+      ...(flags.transport === undefined
+        ? {}
+        : { transport: new URL(flags.transport, `file://${process.cwd()}/`).href }),
+      onStarting: (stop) => {
+        stops.set(handler, stop)
+        if (stops.size === 1) onceStopped(stopAll, STOP_MS_MAX + (handlers.length - 1) * STOP_MS_EACH)
+        if (isStopping) void stop()
+        onStarting()
+      },
+      onEvent: (event) => onEvent(handler, event),
+      onFailed: (error) => onFailed(handler, error),
+    })
+  const starting: Promise<Attachment>[] = []
   let attachments: Attachment[]
   try {
-    // Together: a socket more takes half of what the first does.
-    attachments = await Promise.all(
-      handlers.map((handler, i) =>
-        attachWith(i === 0 ? demandThread : undefined, {
-          socket: handler.socket,
-          source: handler.source,
-          prefault: flags.prefault,
-          wait: flags.wait,
-          affinity: flags.affinity,
-          onLoss: flags.onLoss,
-          keep: flags.keep,
-          pageSize: flags.pageSize,
-          scheduling: flags.scheduling,
-          without: flags.without,
-          ...(neighbourhood && { neighbourhood }),
-          ...(flags.transport === undefined
-            ? {}
-            : { transport: new URL(flags.transport, `file://${process.cwd()}/`).href }),
-          onStarting: (stop) => {
-            stops.push(stop)
-            if (stops.length === 1) onceStopped(stopAll)
-            if (isStopping) void stop()
-          },
-          onEvent: (event) => onEvent(handler, event),
-          onFailed,
-        }),
-      ),
-    )
+    // They start together, a socket more takes half of what the first does; but each has found its source before the next one asks: that
+    // blocks this thread, for seconds where nobody answers.
+    for (const handler of handlers) {
+      if (isStopping) break
+      await new Promise<void>((resolve) => {
+        const attachment = start(handler, resolve)
+        starting.push(attachment)
+        attachment.catch(() => {
+          isStopping = true
+          resolve()
+        })
+      })
+    }
+    attachments = await Promise.all(starting)
   } catch (error) {
     await stopAll() // No socket is left behind by those that had started.
     throw error

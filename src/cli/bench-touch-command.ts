@@ -25,27 +25,34 @@ export function addBenchTouch(bench: Command): void {
     .option('--hold', 'hand the memory over on SIGUSR2, and not at once', false)
     .action(async (flags: Flags) => {
       const alive = setInterval(() => {}, ALIVE_MS) // A client that faults from no thread has nothing else to live for.
-      const client = new FaultingClient(flags.size, DEMANDS[flags.demand], 7)
-      await client.ready()
-      if (flags.hold) {
-        const told = once(process, 'SIGUSR2')
-        say('holding until SIGUSR2')
-        await told
+      try {
+        await run(flags)
+      } finally {
+        clearInterval(alive)
       }
-      await client.handOver(flags.socket)
-      const stopped = new Promise<void>((resolve) =>
-        onceStopped(async () => {
-          client.setPhase(PHASE.STOP)
-          resolve()
-        }),
-      )
-      client.setPhase(PHASE.MEASURE)
-      say(`touching ${flags.socket}: ${DEMANDS[flags.demand].about}`)
-      await stopped
-      const { latency, faults } = await client.touched()
-      client.close()
-      clearInterval(alive)
-      const us = (percentile: number) => (latency.percentileNs(percentile) / 1000).toFixed(1)
-      say(`${faults} faults, p50 ${us(50)} p99 ${us(99)} max ${(latency.maxNs / 1000).toFixed(1)} µs`)
     })
+}
+
+async function run({ socket, size, demand, hold }: Flags): Promise<void> {
+  const client = new FaultingClient(size, DEMANDS[demand], 7)
+  await client.ready()
+  if (hold) {
+    const told = once(process, 'SIGUSR2')
+    say('holding until SIGUSR2')
+    await told
+  }
+  await client.handOver(socket)
+  const stopped = new Promise<void>((resolve) =>
+    onceStopped(async () => {
+      client.setPhase(PHASE.STOP)
+      resolve()
+    }),
+  )
+  client.setPhase(PHASE.MEASURE)
+  say(`touching ${socket}: ${DEMANDS[demand].about}`)
+  if (DEMANDS[demand].threads === 0) await stopped
+  const { latency, faults } = await client.touched()
+  client.close()
+  const us = (percentile: number) => (latency.percentileNs(percentile) / 1000).toFixed(1)
+  say(`${faults} faults, p50 ${us(50)} p99 ${us(99)} max ${(latency.maxNs / 1000).toFixed(1)} µs`)
 }

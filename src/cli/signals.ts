@@ -1,7 +1,7 @@
 /** Leaving in order: SIGINT and SIGTERM stop once, and what cannot be stopped in time does not keep the process. */
 
 /** A stop takes one bounded park of each thread; whoever asked is promised an end within a second. */
-const STOP_MS_MAX = 900
+export const STOP_MS_MAX = 900
 const TURN_MS = 100
 
 /**

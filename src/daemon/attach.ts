@@ -47,7 +47,7 @@ export interface AttachOptions {
   readonly without?: readonly LevelName[]
   /** File URL of a third party's transport module. */
   readonly transport?: string
-  /** Of several handlers in one process: what they know of each other. Default: nothing, each is as if it were alone. */
+  /** Of several handlers in one process: what they know of each other, and the rehearsals that they share. Default: nothing, each is as if it were alone. */
   readonly neighbourhood?: Neighbourhood
   /** Told how to stop, before there is anything that a sudden end would leave behind. */
   readonly onStarting?: (stop: () => Promise<void>) => void
@@ -103,6 +103,15 @@ export async function attachWith(started: Thread | undefined, options: AttachOpt
   const prefault = options.prefault ?? 'sequential'
   const scheduling = options.scheduling ?? 'S2'
   const memory = allocateBoard()
+  const home = options.neighbourhood && moveInto(options.neighbourhood)
+  // It starts, and rehearses, while this thread asks the source what it has.
+  let demandThread: Thread
+  try {
+    demandThread = started ?? startThread('demand')
+  } catch (error) {
+    home?.leave()
+    throw error
+  }
   const hasPrefaultAgent = prefault !== 'off' && !schedulingOf(scheduling, without).isShared
   const hasTwin = hasPrefaultAgent && schemeOf(sourceUrl) === 'shm' && isOn('twin', without)
   const errand = hasTwin ? Errand.allocate() : undefined
@@ -125,18 +134,13 @@ export async function attachWith(started: Thread | undefined, options: AttachOpt
     promotedWaits: LatencyHistogram.allocate(),
     errand,
     rehearsals: rehearsalsOf(options.neighbourhood),
-    neighbours: options.neighbourhood && {
-      memory: options.neighbourhood.memory,
-      place: options.neighbourhood.join(),
-    },
+    neighbours: home && { memory: home.neighbourhood.memory, place: home.place },
   }
   beginWaiting(settings.rehearsals)
   const onMessage = (message: WorkerMessage) => {
     if (message.kind === 'agent') options.onEvent?.(message.event)
     if (message.kind === 'failed') options.onFailed?.(new FaultlaneError(message.failure))
   }
-  // It starts, and rehearses, while this thread asks the source what it has.
-  const demandThread = started ?? startThread('demand')
   const demandWorker = watchOver('demand', demandThread, onMessage)
   demandWorker.post(settings)
   const workers: RunningWorker[] = [demandWorker]
@@ -154,7 +158,7 @@ export async function attachWith(started: Thread | undefined, options: AttachOpt
     await Promise.all(workers.map((worker) => worker.ended))
     demandEvent?.close()
     prefaultEvent?.close()
-    if (settings.neighbours) options.neighbourhood?.leave(settings.neighbours.place)
+    home?.leave()
   }
   let closing: Promise<void> | undefined
   const close = () => {
@@ -196,8 +200,13 @@ export async function attachWith(started: Thread | undefined, options: AttachOpt
     // In order, as before ready: no socket is left behind by what could not start.
     worker.ready.catch((error) => closing ?? close().then(() => options.onFailed?.(error as FaultlaneError)))
   }
-  if (hasPrefaultAgent && !closing) follow('prefault')
-  if (errand && !closing) follow('placing')
+  try {
+    if (hasPrefaultAgent && !closing) follow('prefault')
+    if (errand && !closing) follow('placing')
+  } catch (error) {
+    await close()
+    throw error
+  }
   const demand = new Counters(DEMAND_COUNTERS, settings.demandCounters)
   const prefaulted = new Counters(PREFAULT_COUNTERS, settings.prefaultCounters)
   return {
@@ -213,6 +222,11 @@ export async function attachWith(started: Thread | undefined, options: AttachOpt
     ended: demandWorker.ended.then(close),
     close,
   }
+}
+
+function moveInto(neighbourhood: Neighbourhood) {
+  const place = neighbourhood.join()
+  return { neighbourhood, place, leave: () => neighbourhood.leave(place) }
 }
 
 const sharedRehearsals = new WeakMap<Neighbourhood, Int32Array<SharedArrayBuffer>>()

@@ -17,7 +17,7 @@ import { type OpenedUserfaultfd, openUserfaultfd, registerMissing } from './user
 export interface FaultClientOptions {
   readonly socketPath: string
   readonly bytes: number
-  /** Memory of so many bytes that the caller has reserved (reserveMemory) and that is the client’s from now on. Default: its own. */
+  /** Memory of so many bytes that the caller has reserved (reserveMemory) and that is the client’s once it has been made. Default: its own. */
   readonly address?: number
   /** Regions of equal size that the handshake names; the last takes the remainder. Default: 1. */
   readonly regions?: number

@@ -316,6 +316,7 @@ export class DemandLane implements CompletionSink, FaultSink {
     this.#channel = channel
     this.#isCut = false
     this.#bytesShown = 0
+    this.#tellNeighbours()
   }
 
   /** The channel is broken: what was in flight goes back to the backlog, in its old order. */
@@ -458,16 +459,21 @@ export class DemandLane implements CompletionSink, FaultSink {
     this.#hints.commit()
   }
 
+  /** Nobody's prefault can help a client that is gone, or one whose source is. */
+  #tellNeighbours(): void {
+    this.#neighbours?.setPending(this.#placer && !this.#isCut ? this.pending : 0)
+  }
+
   #showPending(): void {
     const bytes = this.#channel.bytesReceived
     if (bytes !== this.#bytesShown) {
       this.#counters.add(this.#count.bytesReceived, bytes - this.#bytesShown)
       this.#bytesShown = bytes
     }
+    this.#tellNeighbours()
     const pending = this.pending
     if (pending === this.#pendingShown) return
     this.#board.setPending(pending)
-    this.#neighbours?.setPending(pending)
     this.#pendingShown = pending
     if (pending === 0 && this.#onQuiet) this.#onQuiet()
   }

@@ -90,6 +90,7 @@ export class Neighbourhood {
         expected: `at most ${this.memory.places}`,
       })
     this.#isTaken[place] = true
+    Atomics.store(this.memory.words, place * LINE_WORDS + PENDING, 0) // Of a handler whose thread has died.
     return place
   }
 

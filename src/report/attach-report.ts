@@ -29,6 +29,8 @@ export interface AttachReport {
     readonly useful: number
     /** Asked for while in flight. */
     readonly late: number
+    /** Asked for: pages over reads is how long they were. */
+    readonly reads: number
     readonly mb_per_s: number
   }
   readonly promoted: number
@@ -94,6 +96,7 @@ export function attachReport(report: SessionReport, context: ReportContext): Att
     prefault: {
       useful: prefault.prefaulted - prefault.late,
       late: prefault.late,
+      reads: prefault.reads,
       mb_per_s: activeUs > 0 ? round((prefault.prefaulted * report.pageBytes) / activeUs, 1) : 0,
     },
     promoted: demand.promoted,

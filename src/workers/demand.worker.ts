@@ -94,6 +94,7 @@ await runWorker('demand', parentPort, async (tell) => {
         clock,
         readPagesMax: QUIET_READ_PAGES_MAX,
         placesAwaitedFirst: isOn('awaited', without),
+        neighbours: isOn('neighbours', without) ? neighbours : undefined,
         onPromotedDone: () => {},
       })
     : undefined

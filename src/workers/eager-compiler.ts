@@ -2,7 +2,8 @@
  * While a rehearsal runs, the engine compiles after a few calls what it otherwise compiles after thousands: a rehearsal has
  * milliseconds. Measured without (Node 20, 2 × Xeon): 20 to 26 functions of the demand road compiled during the first 5000 faults,
  * on a processor that the road needed; with it 1 to 5. The settings are heuristics of the engine for the whole process, and
- * go back to what they were by default when the last rehearsal ends that shares `rehearsals`. Of an engine whose settings are not known here nothing is changed.
+ * go back to what they were by default when the last rehearsal ends that shares `rehearsals`; one of an attachment outside of the neighbourhood may
+ * go on without. Of an engine whose settings are not known here nothing is changed.
  *
  * A rehearsal has lives, each with everything opened and closed. To the compiler, what never changes is a constant, and closing changes
  * what nothing had changed before: what is compiled in the first life goes with its end, what is compiled in the last stays. So

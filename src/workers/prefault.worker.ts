@@ -43,6 +43,8 @@ await runWorker('prefault', parentPort, async (tell) => {
   const without = plan.without
   const transport = await loadTransport(plan.sourceUrl, plan.transportModule)
   const board = new Board(plan.board)
+  const home = 'neighbours' in plan ? plan.neighbours : undefined
+  const neighbours = home && new Neighbours(home.memory, home.place)
   const rehearsals = 'rehearsals' in plan && schemeOf(plan.sourceUrl) === 'tcp' ? plan.rehearsals : undefined
   const times = rehearsals && openThreadTimes()
   // Only where starving there would be seen.
@@ -53,7 +55,8 @@ await runWorker('prefault', parentPort, async (tell) => {
     return new StandingAside(wait, clock, times.read, isRehearsal ? () => {} : aside)
   }
   const mayRehearse =
-    rehearsals !== undefined && ifAllowed(() => warmUpPrefaultBriefly(clock, makeStrategy(true)))
+    rehearsals !== undefined &&
+    ifAllowed(() => warmUpPrefaultBriefly(clock, makeStrategy(true), home !== undefined))
   const demandEvent = new EventFd(plan.demandBellFd)
   const demandBell = board.demandBell({ signal: () => demandEvent.signal(), sleep: () => {} })
   const bell = new EventFd(plan.prefaultBellFd)
@@ -75,11 +78,13 @@ await runWorker('prefault', parentPort, async (tell) => {
   tell({ kind: 'ready' })
   if (mayRehearse) {
     aside?.(false)
-    const hasWork = () => doorbell.isStopped() || board.phase() !== PHASE.IDLE
+    const faultsBefore = neighbours?.faultsElsewhere()
+    // Another client's first faults want the processors, and no eager compiler.
+    const hasWork = () =>
+      doorbell.isStopped() || board.phase() !== PHASE.IDLE || neighbours?.faultsElsewhere() !== faultsBefore
     awaitReady(rehearsals, hasWork)
-    ifAllowed(() => warmUpPrefault(clock, makeStrategy(true), rehearsals, hasWork))
+    ifAllowed(() => warmUpPrefault(clock, makeStrategy(true), rehearsals, hasWork, home !== undefined))
   }
-  const home = 'neighbours' in plan && isOn('neighbours', without) ? plan.neighbours : undefined
   const lane = new PrefaultLane(channel, {
     table: new PageTable(plan.table, plan.pageCount),
     board,
@@ -90,7 +95,7 @@ await runWorker('prefault', parentPort, async (tell) => {
     clock,
     readPagesMax: QUIET_READ_PAGES_MAX,
     placesAwaitedFirst: isOn('awaited', without),
-    neighbours: home && new Neighbours(home.memory, home.place),
+    neighbours: isOn('neighbours', without) ? neighbours : undefined,
     onPromotedDone: () => demandBell.wake(),
   })
   const errand = plan.errand && new Errand(plan.errand)

@@ -9,6 +9,7 @@ import { UffdPlacer } from '../fault/uffd-placer.ts'
 import { Userfaultfd } from '../fault/userfaultfd.ts'
 import { openUserfaultfd, registerMissing } from '../fault/userfaultfd-open.ts'
 import { allocateBoard, Board } from '../lane/board.ts'
+import { allocateNeighbours, Neighbours } from '../lane/neighbours.ts'
 import { PrefaultAgent } from '../lane/prefault-agent.ts'
 import { PrefaultLane } from '../lane/prefault-lane.ts'
 import { PREFAULT_COUNTERS } from '../lane/stats.ts'
@@ -47,8 +48,8 @@ const TURNS_MAX = 40 * PAGES
  * A short life, before anything real is made: what is made then has the shape that the compiler sees later, and closing,
  * which changes what it takes for constant, is nothing new.
  */
-export function warmUpPrefaultBriefly(clock: Clock, wait: WaitStrategy): void {
-  live({ pages: PAGES_AT_FIRST, life: 0, sessions: 1, clock, wait, isStopped: () => false })
+export function warmUpPrefaultBriefly(clock: Clock, wait: WaitStrategy, hasNeighbours: boolean): void {
+  live({ pages: PAGES_AT_FIRST, life: 0, sessions: 1, clock, wait, hasNeighbours, isStopped: () => false })
 }
 
 /**
@@ -61,11 +62,13 @@ export function warmUpPrefault(
   wait: WaitStrategy,
   rehearsals: Int32Array,
   isStopped: () => boolean,
+  hasNeighbours: boolean,
 ): void {
   if (isStopped()) return
   withEagerCompiler(rehearsals, () => {
     for (const [life, sessions] of SESSIONS_OF_LIVES.entries()) {
-      if (!isStopped()) live({ pages: PAGES, life: life + 1, sessions, clock, wait, isStopped })
+      if (!isStopped())
+        live({ pages: PAGES, life: life + 1, sessions, clock, wait, hasNeighbours, isStopped })
     }
   })
   if (!isStopped()) collectYoungGarbage()
@@ -78,6 +81,8 @@ interface Life {
   readonly sessions: number
   readonly clock: Clock
   readonly wait: WaitStrategy
+  /** The agent is one of several in its process. */
+  readonly hasNeighbours: boolean
   readonly isStopped: () => boolean
 }
 
@@ -96,7 +101,7 @@ function live(life: Life): void {
 }
 
 function rehearse(
-  { pages, life, sessions, clock, wait, isStopped }: Life,
+  { pages, life, sessions, clock, wait, hasNeighbours, isStopped }: Life,
   road: ScratchRoad,
   fd: number,
 ): void {
@@ -136,7 +141,7 @@ function rehearse(
     clock,
     readPagesMax: QUIET_READ_PAGES_MAX,
     placesAwaitedFirst: true,
-    neighbours: undefined,
+    neighbours: hasNeighbours ? new Neighbours(allocateNeighbours(2), 0) : undefined,
     onPromotedDone: () => demandBell.wake(),
   })
   const makePlacer = () => new UffdPlacer(new Userfaultfd(board.userfaultfd()), board.regions)

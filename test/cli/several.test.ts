@@ -122,14 +122,38 @@ describe.skipIf(!userfaultfdOrSkipLoudly())('several clients of one daemon', () 
   it('one that is killed leaves the other alone', async () => {
     const { url } = await bench.serve('--synthetic', '8MiB', '--link', '1Gbit/2ms')
     const run = await attach([url], '--prefault', 'off')
-    const killed = client('a', { threads: 8 })
-    const other = client('b', { threads: 2 })
-    await run.says(new RegExp(`^${bench.path('a')}: client \\d+:`, 'm'))
+    const other = client('b', { threads: 2 }) // 2 s of round trips; the other, some 0.5 s.
     await run.says(new RegExp(`^${bench.path('b')}: client \\d+:`, 'm'))
+    const killed = client('a', { threads: 8 })
+    await run.says(new RegExp(`^${bench.path('a')}: client \\d+:`, 'm'))
     killed.child.kill('SIGKILL')
     await run.says(new RegExp(`^${bench.path('a')}: client ended \\(client-gone\\)`, 'm'))
     expect(await other.ended).toBe(0)
     expect(await run.ended).toBe(0)
     expect(report('b.json').pages.demanded).toBe(PAGES)
+  })
+
+  it('prefault of a client that does not fault heeds one that does, unless told not to', async () => {
+    const { url } = await bench.serve('--synthetic', '32MiB', '--link', '1Gbit/100us')
+    const pagesPerRead: number[] = []
+    for (const isOn of [true, false]) {
+      const run = await attach([url], ...(isOn ? [] : ['--without', 'neighbours']))
+      const quiet = bench.faultlane(
+        ...['bench', 'touch', '--demand', 'none', '--size', '32MiB', '--socket', bench.path('a'), '--hold'],
+      )
+      await quiet.says(/holding/)
+      const faulting = client('b', { threads: 2, bytes: 4 * BYTES })
+      await run.says(new RegExp(`^${bench.path('b')}: client \\d+:`, 'm'))
+      quiet.child.kill('SIGUSR2')
+      expect(await faulting.ended).toBe(0)
+      expect(await run.ended).toBe(0)
+      quiet.child.kill('SIGTERM')
+      expect(await quiet.ended).toBe(0)
+      const { pages, prefault } = report('a.json')
+      expect(pages.prefaulted).toBe(4 * PAGES)
+      pagesPerRead.push(pages.prefaulted / prefault.reads)
+    }
+    const [on, off] = pagesPerRead as [number, number]
+    expect(on).toBeLessThan(off / 1.5)
   })
 })

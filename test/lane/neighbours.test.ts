@@ -1,14 +1,17 @@
 import { describe, expect, it } from 'vitest'
+import type { FaultSource } from '../../src/fault/fault-source.ts'
 import { allocateBoard, Board } from '../../src/lane/board.ts'
+import { DemandLane } from '../../src/lane/demand-lane.ts'
 import { allocateNeighbours, Neighbourhood, Neighbours } from '../../src/lane/neighbours.ts'
 import { PrefaultLane } from '../../src/lane/prefault-lane.ts'
-import { PREFAULT_COUNTERS } from '../../src/lane/stats.ts'
-import { PageTable } from '../../src/memory/page-table.ts'
+import { DEMAND_COUNTERS, PREFAULT_COUNTERS } from '../../src/lane/stats.ts'
+import { PAGE, PageTable } from '../../src/memory/page-table.ts'
 import { SequentialPolicy } from '../../src/prefault/sequential.ts'
 import type { Window } from '../../src/prefault/window.ts'
 import { Counters } from '../../src/ring/counters.ts'
-import { RingConsumer } from '../../src/ring/spsc-ring.ts'
-import type { Channel } from '../../src/transport/transport.ts'
+import { LatencyHistogram } from '../../src/ring/histogram.ts'
+import { RingConsumer, RingProducer } from '../../src/ring/spsc-ring.ts'
+import { type Channel, COMPLETION } from '../../src/transport/transport.ts'
 
 function street(places: number): Neighbours[] {
   const memory = allocateNeighbours(places)
@@ -113,5 +116,92 @@ describe('faults elsewhere', () => {
     ])
     heeding.doWork() // No new one.
     expect(seen.splice(0)).toEqual([['pending', 5]])
+  })
+})
+
+describe('a demand lane tells the neighbours', () => {
+  const PAGES = 8
+
+  function open(neighbours: Neighbours) {
+    const faulted: number[] = []
+    const channel = {
+      lane: 'demand',
+      info: { imageId: '', pageSize: 4096, pageCount: PAGES, dataExtents: null },
+      creditsMax: PAGES,
+      readPagesMax: 1,
+      credits: PAGES,
+      bytesReceived: 0,
+      pollFd: -1,
+      pollEvents: 0,
+      tryPostRead: () => true,
+      flush: () => {},
+      poll: () => 0,
+      armForPark: () => false,
+      close: () => {},
+    } satisfies Channel
+    const board = new Board(allocateBoard())
+    const table = PageTable.allocate(PAGES)
+    table.reset(0, PAGES, PAGE.MISSING)
+    const lane = new DemandLane(channel, {
+      table,
+      board,
+      hints: new RingProducer(board.memory.hints),
+      counters: new Counters(DEMAND_COUNTERS, Counters.allocate(DEMAND_COUNTERS.length)),
+      stalls: new LatencyHistogram(LatencyHistogram.allocate()),
+      promotedWaits: new LatencyHistogram(LatencyHistogram.allocate()),
+      clock: { nowNs: () => 0 },
+      neighbours,
+    })
+    const faults: FaultSource = {
+      pollFd: -1,
+      pollFaults: (sink) => {
+        const pages = faulted.splice(0)
+        for (const page of pages) sink.onFault(page)
+        return pages.length
+      },
+    }
+    const begin = () =>
+      lane.begin(faults, { status: 0, place: () => 1, placeZero: () => 1, wake: () => {}, lose: () => {} })
+    begin()
+    const touch = (...pages: number[]) => {
+      faulted.push(...pages)
+      lane.doWork(true, true)
+    }
+    return { lane, channel, begin, touch }
+  }
+
+  it('each fault, and how many wait', () => {
+    const [here, there] = street(2) as [Neighbours, Neighbours]
+    const { lane, touch } = open(here)
+    touch(3, 5)
+    expect([there.faultsElsewhere(), there.pendingElsewhere()]).toEqual([2, 2])
+    lane.onCompletion(0, 3, 1, COMPLETION.CONTENT, 4096)
+    touch(7)
+    expect([there.faultsElsewhere(), there.pendingElsewhere()]).toEqual([3, 2])
+  })
+
+  it('of nobody any more once its client has gone, whatever is still in flight for it', () => {
+    const [here, there] = street(2) as [Neighbours, Neighbours]
+    const { lane, touch, begin } = open(here)
+    touch(3, 5)
+    lane.end()
+    expect(there.pendingElsewhere()).toBe(0)
+    lane.onCompletion(0, 3, 1, COMPLETION.CONTENT, 4096)
+    expect(there.pendingElsewhere()).toBe(0)
+    begin()
+    touch(6)
+    expect(there.pendingElsewhere()).toBeGreaterThan(0)
+  })
+
+  it('of nobody while its source is lost, and of all again when it is back', () => {
+    const [here, there] = street(2) as [Neighbours, Neighbours]
+    const { lane, channel, touch } = open(here)
+    touch(3, 5)
+    lane.reclaimReads()
+    expect(there.pendingElsewhere()).toBe(0)
+    touch(6)
+    expect(there.pendingElsewhere()).toBe(0)
+    lane.replaceChannel(channel)
+    expect(there.pendingElsewhere()).toBe(3)
   })
 })
