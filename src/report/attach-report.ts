@@ -2,8 +2,6 @@
 import type { SessionEnd, SessionReport, WaitFigures } from '../lane/session-report.ts'
 
 export interface AttachReport {
-  /** The handler's; '' where the caller has not said. */
-  readonly socket: string
   readonly end: SessionEnd
   readonly pages: {
     readonly total: number
@@ -44,6 +42,8 @@ export interface AttachReport {
   /** Removals whose pages may have got snapshot bytes after all (see ARCHITECTURE.md); 0 has always been seen. */
   readonly removed_raced: number
   readonly elapsed_ms: number
+  /** The handler's; '' where the caller has not said. */
+  readonly socket: string
   readonly transport: string
   readonly wait: string
   readonly scheduling: string
@@ -79,7 +79,6 @@ export function attachReport(report: SessionReport, context: ReportContext): Att
   const { demand, prefault } = report
   const activeUs = prefault.activeUs
   return {
-    socket: context.socket ?? '',
     end: report.end,
     pages: {
       total: report.pagesTotal,
@@ -106,6 +105,7 @@ export function attachReport(report: SessionReport, context: ReportContext): Att
     refused: prefault.refused,
     removed_raced: report.removedRaced,
     elapsed_ms: round(report.elapsedMs, 1),
+    socket: context.socket ?? '',
     transport: context.transport,
     wait: context.wait,
     scheduling: context.scheduling,
