@@ -5,8 +5,9 @@
  */
 import type { OpenLazyMemory } from '../daemon/lazy.ts'
 import { FaultlaneError } from '../errors.ts'
-import { FaultClient } from '../fault/client.ts'
+import { FaultClient, reserveMemory } from '../fault/client.ts'
 import { Userfaultfd } from '../fault/userfaultfd.ts'
+import { libc } from '../native/libc.ts'
 import { type StallFigures, stallFigures } from '../report/stall-figures.ts'
 import type { VcpuPlan, VcpuStart, WorkerMessage } from '../workers/plans.ts'
 import { type RunningWorker, spawnWorker } from '../workers/spawn.ts'
@@ -45,6 +46,7 @@ export class MeasuredClient {
   readonly #options: ClientOptions
   readonly #control: Int32Array<SharedArrayBuffer>
   readonly #touchNs: Float64Array<SharedArrayBuffer>
+  readonly #address: number
   #client: FaultClient | undefined
   #lazy: OpenLazyMemory | undefined
   readonly #vcpus: RunningWorker[] = []
@@ -55,6 +57,7 @@ export class MeasuredClient {
 
   private constructor(options: ClientOptions) {
     this.#options = options
+    this.#address = reserveMemory(options.bytes)
     open.add(this)
     const words = VCPU_CONTROL.FIRST + options.vcpus * VCPU_CONTROL.WORDS_PER_VCPU
     this.#control = new Int32Array(new SharedArrayBuffer(4 * words))
@@ -76,12 +79,13 @@ export class MeasuredClient {
   /** Hands the memory over and lets the vCPUs go through the order at once; resolves when all have. */
   async touch(memory: ClientMemory): Promise<void> {
     const { bytes, vcpus } = this.#options
+    const address = this.#address
     let start: VcpuStart
     if ('lazy' in memory) this.#lazy = memory.lazy
     if ('lazy' in memory) start = { kind: 'lazy', share: memory.lazy.share }
     else {
-      this.#client = new FaultClient({ bytes, ...memory })
-      start = { kind: 'mapped', address: this.#client.address, bytes }
+      this.#client = new FaultClient({ bytes, address, ...memory })
+      start = { kind: 'mapped' }
     }
     this.#isStarted = true
     for (const vcpu of this.#vcpus) vcpu.post(start)
@@ -127,7 +131,8 @@ export class MeasuredClient {
     if (!this.#isStarted) for (const vcpu of this.#vcpus) vcpu.post({ kind: 'none' } satisfies VcpuStart)
     this.free()
     await Promise.all(this.#vcpus.map((vcpu) => vcpu.ended))
-    this.#client?.close()
+    if (this.#client) this.#client.close()
+    else if (open.has(this)) libc().munmap(this.#address, this.#options.bytes)
     open.delete(this)
   }
 
@@ -145,6 +150,7 @@ export class MeasuredClient {
       const plan: VcpuPlan = {
         index,
         vcpuCount: vcpus,
+        address: this.#address,
         pageCount: bytes / PAGE_BYTES,
         order,
         touchNs: this.#touchNs,

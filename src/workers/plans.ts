@@ -93,6 +93,8 @@ export interface VcpuPlan {
   /** Which of `vcpuCount` it is: it touches every vcpuCount-th page of the order. */
   readonly index: number
   readonly vcpuCount: number
+  /** Where memory for a client is reserved: viewed before anything is compiled, and missing once it has been handed over. */
+  readonly address: number
   readonly pageCount: number
   /** Pages in the order of their touches. */
   readonly order: Int32Array<SharedArrayBuffer>
@@ -103,9 +105,9 @@ export interface VcpuPlan {
   readonly control: Int32Array<SharedArrayBuffer>
 }
 
-/** Posted to a vCPU that is ready: the memory to touch, or that there will be none. */
+/** Posted to a vCPU that is ready: what memory to touch, that of its plan or a LazyMemory, or that there will be none. */
 export type VcpuStart =
-  | { readonly kind: 'mapped'; readonly address: number; readonly bytes: number }
+  | { readonly kind: 'mapped' }
   | { readonly kind: 'lazy'; readonly share: LazyShare }
   | { readonly kind: 'none' }
 

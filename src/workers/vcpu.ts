@@ -8,6 +8,7 @@ import type { LazyMemory } from '../fault/lazy-memory.ts'
 import { fillSyntheticPage } from '../memory/synthetic.ts'
 import { NativeBuffer } from '../native/buffer.ts'
 import { addressOf, type Libc, libc, viewOf } from '../native/libc.ts'
+import { collectAllGarbage } from './collect-garbage.ts'
 import { joinLazyMemory } from './lazy-join.ts'
 import type { VcpuPlan, VcpuStart } from './plans.ts'
 
@@ -75,6 +76,8 @@ class LazyVcpuMemory implements VcpuMemory {
 
 export class Vcpu {
   readonly #plan: VcpuPlan
+  /** As of toucher.ts: made later, at the first touches, the view would cost the thread what it has compiled. */
+  readonly #mapped: MappedMemory
   readonly #control: Int32Array
   readonly #expected = new NativeBuffer(PAGE_BYTES, PAGE_BYTES)
   readonly #libc: Libc = libc()
@@ -85,6 +88,7 @@ export class Vcpu {
 
   constructor(plan: VcpuPlan) {
     this.#plan = plan
+    this.#mapped = new MappedMemory(plan.address, plan.pageCount * PAGE_BYTES)
     this.#control = plan.control
     this.#words = VCPU_CONTROL.FIRST + plan.index * VCPU_CONTROL.WORDS_PER_VCPU
     this.#seen = new Uint8Array(plan.pageCount)
@@ -100,6 +104,7 @@ export class Vcpu {
 
   /** Runs the loops over scratch memory: the first samples must not be the interpreter's. */
   warmUp(): void {
+    collectAllGarbage() // Now, for the view of the client's memory: what is compiled from here on stays.
     const scratch = new NativeBuffer(WARM_UP_PAGES * PAGE_BYTES, PAGE_BYTES)
     for (let page = 0; page < WARM_UP_PAGES; page++) fillSyntheticPage(scratch.u32, page * PAGE_WORDS, page)
     const order = Int32Array.from({ length: WARM_UP_TOUCHES }, (_, i) => i % WARM_UP_PAGES)
@@ -114,10 +119,7 @@ export class Vcpu {
 
   /** Touches its share of the order, pausing in between. How long it took, milliseconds. */
   touch(start: Exclude<VcpuStart, { kind: 'none' }>): number {
-    const memory =
-      start.kind === 'mapped'
-        ? new MappedMemory(start.address, start.bytes)
-        : new LazyVcpuMemory(joinLazyMemory(start.share))
+    const memory = start.kind === 'mapped' ? this.#mapped : new LazyVcpuMemory(joinLazyMemory(start.share))
     this.#memory = memory
     const { order, touchNs, index, vcpuCount, thinkNs } = this.#plan
     const startedMs = performance.now()
