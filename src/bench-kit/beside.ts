@@ -8,7 +8,7 @@ import { DEMANDS } from './faulting-client.ts'
 import { median } from './isolation.ts'
 import { type CellLimits, type CellSample, runCell } from './isolation-cell.ts'
 import { type LinkSpec, type OpenLink, openLink } from './links.ts'
-import { type SharedHandler, startHandlers } from './session.ts'
+import { type HandlerSocket, startHandlers } from './session.ts'
 
 export interface BesideOptions {
   readonly links: readonly LinkSpec[]
@@ -77,7 +77,7 @@ function lightCell(
   options: BesideOptions,
   link: OpenLink,
   run: number,
-  handler?: SharedHandler,
+  handler?: HandlerSocket,
   onHandedOver?: () => void,
 ): Promise<CellSample> {
   const { self, wait, scheduling, limits, signal } = options
@@ -97,7 +97,7 @@ async function besideHeavy(options: BesideOptions, link: OpenLink, run: number):
   let heavy: Daemon | undefined
   try {
     if (options.daemons === 2) handlers.push(...(await startHandlers(how, 1)))
-    const [forHeavy, forLight] = handlers as [SharedHandler, SharedHandler]
+    const [forHeavy, forLight] = handlers as [HandlerSocket, HandlerSocket]
     const size = String(link.imageBytes)
     const touch = [self.node, self.script, 'bench', 'touch', '--socket', forHeavy.socketPath, '--size', size]
     heavy = await Daemon.start([...touch, '--demand', options.neighbour, '--hold'], [], 'holding')

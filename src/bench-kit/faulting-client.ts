@@ -5,7 +5,6 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import { FaultClient, reserveMemory } from '../fault/client.ts'
 import { PHASE, TOUCHER_WORDS, type ToucherPlan, type ToucherResult, tellAddress } from '../fault/toucher.ts'
-import { libc } from '../native/libc.ts'
 import { LatencyHistogram } from '../ring/histogram.ts'
 import { LatencySnapshot } from '../ring/latency-snapshot.ts'
 import { allocateRehearsals, setCompiling } from '../workers/eager-compiler.ts'
@@ -154,8 +153,7 @@ export class FaultingClient {
 
   /** Every thread has ended. */
   close(): void {
-    if (this.#client) this.#client.close()
-    else libc().munmap(this.#address, this.#bytes)
+    this.#client?.close()
   }
 
   /** The handler is dead, or there was none: frees the threads that stand in a page. */

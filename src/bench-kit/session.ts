@@ -23,11 +23,11 @@ export interface SessionSetup {
   /** The client comes so long after the handler is ready, at the earliest. Default: as soon as it is up itself. */
   readonly settleMs?: number
   /** Takes the client instead of a handler of its own; it belongs to whoever has started it. */
-  readonly handler?: SharedHandler
+  readonly handler?: HandlerSocket
 }
 
-/** One socket of a handler that has others. */
-export interface SharedHandler {
+/** One socket of a handler, which may have others. */
+export interface HandlerSocket {
   readonly daemon: Daemon
   readonly socketPath: string
   /** Where the client's figures come once it has ended. */
@@ -46,7 +46,7 @@ export class Session {
   readonly #jsonPath: string
   readonly #isShared: boolean
 
-  private constructor({ daemon, jsonPath }: SharedHandler, client: FaultingClient, isShared: boolean) {
+  private constructor({ daemon, jsonPath }: HandlerSocket, client: FaultingClient, isShared: boolean) {
     this.handler = daemon
     this.client = client
     this.#jsonPath = jsonPath
@@ -117,7 +117,7 @@ export async function startHandlers(
     wait,
   }: Pick<SessionSetup, 'link' | 'self' | 'scheduling' | 'without' | 'wait'>,
   count: number,
-): Promise<SharedHandler[]> {
+): Promise<HandlerSocket[]> {
   const places = Array.from({ length: count }, () => {
     const id = ++sessions
     return { socketPath: join(link.folder, `${id}.socket`), jsonPath: join(link.folder, `${id}.json`) }
@@ -130,6 +130,6 @@ export async function startHandlers(
   return places.map((place) => ({ daemon, ...place }))
 }
 
-async function startHandler(setup: SessionSetup): Promise<SharedHandler> {
-  return (await startHandlers(setup, 1))[0] as SharedHandler
+async function startHandler(setup: SessionSetup): Promise<HandlerSocket> {
+  return (await startHandlers(setup, 1))[0] as HandlerSocket
 }

@@ -175,6 +175,7 @@ async function run(flags: Flags, { helpers, demandThread }: Begun): Promise<void
   }
   const neighbourhood = handlers.length > 1 ? new Neighbourhood(handlers.length) : undefined
   const stops = new Map<Handler, () => Promise<void>>()
+  const lost = new Set<Handler>()
   let isStopping = false
   const stopAll = async () => {
     isStopping = true
@@ -186,7 +187,8 @@ async function run(flags: Flags, { helpers, demandThread }: Begun): Promise<void
   const onFailed = (handler: Handler, error: FaultlaneError) => {
     say(`faultlane: ${handler.name}${error.message}`)
     if (handlers.length === 1) process.exit(1)
-    failed = true // The others' clients have nothing to do with it.
+    lost.add(handler) // The others' clients have nothing to do with it.
+    failed = true
     void stops.get(handler)?.()
   }
   const start = (handler: Handler, onStarting: () => void) =>
@@ -236,9 +238,11 @@ async function run(flags: Flags, { helpers, demandThread }: Begun): Promise<void
     throw error
   }
   keepHelpersOff()
-  // All at once: whoever waits for this may connect to any of them.
+  // All at once: whoever waits for this may connect to any of them. Nobody is to, once they end.
   for (const [i, { pageCount, pageSize, imageId }] of attachments.entries()) {
-    const { socket, source } = handlers[i] as Handler
+    const handler = handlers[i] as Handler
+    if (isStopping || lost.has(handler)) continue
+    const { socket, source } = handler
     say(
       `ready ${socket} source ${source} image ${imageId} ${formatSize(pageCount * pageSize)}${sayWithout(flags.without)}`,
     )

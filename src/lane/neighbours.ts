@@ -9,6 +9,8 @@ import { LINE_WORDS } from '../ring/layout.ts'
 /** Of a place, each with one writer: its demand agent. */
 const PENDING = 0
 const FAULTS = 1
+/** Each look goes over all of them. */
+const PLACES_MAX = 64
 
 /** Shared by all of one process's handlers: plain data that passes through workerData. */
 export interface NeighboursMemory {
@@ -99,6 +101,3 @@ export class Neighbourhood {
     this.#isTaken[place] = false
   }
 }
-
-/** Each look goes over all of them. */
-const PLACES_MAX = 64

@@ -49,6 +49,17 @@ describe('words that do not go together', () => {
     expect(existsSync(bench.path('b'))).toBe(true)
   })
 
+  it('SIGTERM while they start: no socket stays', async () => {
+    const { url } = await bench.serve('--synthetic', '8MiB')
+    const names = ['a', 'b', 'c', 'd']
+    const sockets = names.flatMap((name) => ['--socket', bench.path(name)])
+    const run = bench.faultlane('attach', ...sockets, '--source', url, '--keep')
+    while (!names.some((name) => existsSync(bench.path(name)))) await new Promise((go) => setTimeout(go, 1))
+    run.child.kill('SIGTERM')
+    expect(await run.ended).toBe(0)
+    expect(names.filter((name) => existsSync(bench.path(name)))).toEqual([])
+  })
+
   it('SIGTERM ends all of them in order', async () => {
     const { url } = await bench.serve('--synthetic', '8MiB')
     const sockets = ['--socket', bench.path('a'), '--socket', bench.path('b')]
