@@ -87,7 +87,7 @@ export const LEVELS = {
   },
   awaited: {
     at: ['attach'],
-    on: 'of what prefault has received, pages that somebody waits for are placed first, the rest in calls of 16 while demand is about',
+    on: 'of what prefault has received, pages that somebody waits for are placed first, the rest in calls of 40 µs while demand is about',
     off: 'in their order, a reply in one call',
   },
   twin: {

@@ -37,7 +37,7 @@ const TRANSPORTS = ['tcp', 'rdma-sim', 'shm']
 const LONG: Record<string, string> = {
   'fault/handshake-parse.ts': 'one grammar, its dialects and its refusals side by side',
   'lane/demand-lane.ts': 'every way of a demand page, from fault to placed',
-  'lane/prefault-lane.ts': 'every way of a prefaulted page, from guess to placed',
+  'lane/prefault-lane.ts': 'every way of a prefaulted page, from guess to told',
   'transport/tcp/connection.ts': 'one connection from hello to its last reply',
 }
 const LINES_MAX = 300

@@ -14,20 +14,12 @@ import { type Channel, COMPLETION, type CompletionSink } from '../transport/tran
 import type { Board } from './board.ts'
 import { Deferred } from './deferred.ts'
 import type { Neighbours } from './neighbours.ts'
+import { RunPlacer } from './run-placer.ts'
 import type { PrefaultCounter } from './stats.ts'
 
 const COMPLETIONS_PER_TURN_MAX = 4
 const READS_PER_TURN_MAX = 16
 const DEFERRED_PAGES = 256
-/** About 10 µs of looking whether the demand agent is still reading events. */
-const READING_LOOKS_MAX = 1000
-/**
- * Pages that one call places while demand is about, some 30 µs: whoever waits for one of them is woken at its end, and who comes to
- * wait for a later one meanwhile is seen to after it. A long read is 256.
- */
-const PLACED_PER_CALL_MAX = 16
-/** Pages of one run that are placed before their turn. */
-const AHEAD_MAX = 16
 /** Turns without a fault after which demand is no longer about. */
 const QUIET_TURNS = 64
 /** Pages looked at in one turn for one that is missing: about 50 µs of scanning. */
@@ -47,6 +39,8 @@ export interface PrefaultLaneParts {
   readonly placesAwaitedFirst?: boolean
   /** Other clients of the process, whose faults are heeded as this one's; undefined: there are none, or level `neighbours` is off. */
   readonly neighbours?: Neighbours | undefined
+  /** Sleeps as shortly as can be: the demand agent may be in the way and not running. Default: does nothing. */
+  readonly pause?: () => void
   /** Called when a page that a demand fault waits for has been placed, or lost. */
   readonly onPromotedDone: () => void
 }
@@ -80,9 +74,7 @@ export class PrefaultLane implements CompletionSink {
   #scannedInVain = 0
   #quietTurns = 0
   #faultsElsewhere = 0
-  /** Pages of the run that is being placed that were placed before their turn, because somebody waits for them. */
-  readonly #ahead = new Int32Array(AHEAD_MAX)
-  #aheadCount = 0
+  readonly #runPlacer: RunPlacer
   /** Up to when the time with reads in flight has been counted. */
   #activeUntilNs = 0
 
@@ -93,6 +85,14 @@ export class PrefaultLane implements CompletionSink {
     this.#pageBytes = channel.info.pageSize
     this.#readPagesMax = Math.min(channel.readPagesMax, parts.readPagesMax)
     this.#placesAwaitedFirst = parts.placesAwaitedFirst ?? true
+    this.#runPlacer = new RunPlacer({
+      table: parts.table,
+      board: parts.board,
+      clock: parts.clock,
+      pageBytes: this.#pageBytes,
+      pause: parts.pause ?? (() => {}),
+      settle: (firstPage, pageCount) => this.#settleRun(firstPage, pageCount, PAGE.PRESENT),
+    })
     this.#deferred = new Deferred(
       parts.clock,
       this.#pageBytes,
@@ -266,91 +266,19 @@ export class PrefaultLane implements CompletionSink {
 
   /** Places a run, or keeps it where the demand agent is in the way: prefault waits for demand, never the other way. */
   #placeRun(firstPage: number, pageCount: number, address: number): void {
-    this.#aheadCount = 0
-    let done = 0
-    if (this.#beginPlacing()) {
-      done = this.#placeUnremoved(firstPage, pageCount, address)
-      this.#parts.board.endPlacing()
-    }
-    if (done === pageCount && !this.isClientGone) return
+    const placer = this.#runPlacer
+    const isWatched = this.#placesAwaitedFirst && this.#quietTurns < QUIET_TURNS
+    const done = placer.place(this.#placer as Placer, firstPage, pageCount, address, isWatched)
+    if (done === pageCount) return
+    if (placer.status === PLACED.GONE) this.isClientGone = true
     for (let i = done; i < pageCount; i++) {
-      if (this.#isAhead(firstPage + i)) continue
+      if (placer.isAhead(firstPage + i)) continue
       if (this.isClientGone) this.#loseRun(firstPage + i, 1, this.#count.refused)
       else this.#deferred.keep(firstPage + i, address + i * this.#pageBytes)
     }
     if (this.isClientGone)
       this.#giveUp(firstPage, 0) // Those kept of other runs.
     else this.#parts.counters.add(this.#count.again, 1)
-  }
-
-  /**
-   * Leaves out what the client has removed meanwhile. While demand is about, those pages go first that somebody waits for, and
-   * the rest in short calls. How many pages are done with.
-   */
-  #placeUnremoved(firstPage: number, pageCount: number, address: number): number {
-    const placer = this.#placer as Placer
-    const end = firstPage + pageCount
-    const isWatched = this.#placesAwaitedFirst && this.#quietTurns < QUIET_TURNS
-    let done = 0
-    while (done < pageCount) {
-      const page = firstPage + done
-      if (isWatched && !this.#placeAwaited(firstPage, page, end, address)) break
-      if (this.#table.state(page) === PAGE.REMOVED || this.#isAhead(page)) {
-        done++
-        continue
-      }
-      // Plain loads will do: beginPlacing() came after whatever was marked before it, and nothing is marked until it ends.
-      const most = isWatched ? Math.min(pageCount - done, PLACED_PER_CALL_MAX) : pageCount - done
-      let run = this.#table.run(PAGE.PREFAULTING, page, most)
-      if (run < most) run = this.#table.find(PAGE.REMOVED, page + 1, page + most) - page
-      run = this.#upToAhead(page, run)
-      const placed = placer.place(page, run, address + done * this.#pageBytes)
-      this.#settleRun(page, placed, PAGE.PRESENT)
-      done += placed
-      if (placed === run) continue
-      if (placer.status === PLACED.GONE) this.isClientGone = true
-      break
-    }
-    return done
-  }
-
-  /** Places those of the pages from `page` to `end` that somebody waits for; false when the kernel will not. */
-  #placeAwaited(firstPage: number, page: number, end: number, address: number): boolean {
-    const { board } = this.#parts
-    if (board.pending() === 0) return true
-    const placer = this.#placer as Placer
-    for (let at = page; this.#aheadCount < AHEAD_MAX; at++) {
-      at = this.#table.find(PAGE.PROMOTED, at, end)
-      if (at >= end) return true
-      if (placer.place(at, 1, address + (at - firstPage) * this.#pageBytes) === 0) {
-        if (placer.status === PLACED.GONE) this.isClientGone = true
-        return false
-      }
-      this.#ahead[this.#aheadCount++] = at
-      this.#settleRun(at, 1, PAGE.PRESENT)
-    }
-    return true
-  }
-
-  #isAhead(page: number): boolean {
-    for (let i = 0; i < this.#aheadCount; i++) if (this.#ahead[i] === page) return true
-    return false
-  }
-
-  /** How many of `pages` pages from this one on come before the next that is placed already. */
-  #upToAhead(page: number, pages: number): number {
-    let run = pages
-    for (let i = 0; i < this.#aheadCount; i++) {
-      const before = (this.#ahead[i] as number) - page
-      if (before >= 0 && before < run) run = before
-    }
-    return run
-  }
-
-  /** Waits out a read of events, which takes about a microsecond; false when its thread seems to have lost the processor. */
-  #beginPlacing(): boolean {
-    for (let look = 0; look < READING_LOOKS_MAX; look++) if (this.#parts.board.tryBeginPlacing()) return true
-    return false
   }
 
   /** Says of pages that they are here, placed or known to be zero; those that a thread waits for are seen to one by one. */

@@ -17,7 +17,7 @@ import { isOn } from '../levels.ts'
 import { PageTable } from '../memory/page-table.ts'
 import { POLL } from '../native/abi.ts'
 import { EventFd } from '../native/event-fd.ts'
-import { PollSet } from '../native/poll-set.ts'
+import { makeNap, PollSet } from '../native/poll-set.ts'
 import { allowedProcessors, openThreadTimes, scheduleThread } from '../native/sched.ts'
 import { schedulingOf } from '../prefault/schedulings.ts'
 import { SequentialPolicy } from '../prefault/sequential.ts'
@@ -96,6 +96,7 @@ await runWorker('prefault', parentPort, async (tell) => {
     readPagesMax: QUIET_READ_PAGES_MAX,
     placesAwaitedFirst: isOn('awaited', without),
     neighbours: isOn('neighbours', without) ? neighbours : undefined,
+    pause: makeNap(),
     onPromotedDone: () => demandBell.wake(),
   })
   const errand = plan.errand && new Errand(plan.errand)

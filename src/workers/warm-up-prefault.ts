@@ -17,6 +17,7 @@ import { PAGE, PageTable } from '../memory/page-table.ts'
 import { MADV, MAP, PROT } from '../native/abi.ts'
 import { EventFd } from '../native/event-fd.ts'
 import { check, libc } from '../native/libc.ts'
+import { makeNap } from '../native/poll-set.ts'
 import { schedulingOf } from '../prefault/schedulings.ts'
 import { SequentialPolicy } from '../prefault/sequential.ts'
 import { Counters } from '../ring/counters.ts'
@@ -142,6 +143,7 @@ function rehearse(
     readPagesMax: QUIET_READ_PAGES_MAX,
     placesAwaitedFirst: true,
     neighbours: hasNeighbours ? new Neighbours(allocateNeighbours(2), 0) : undefined,
+    pause: makeNap(),
     onPromotedDone: () => demandBell.wake(),
   })
   const makePlacer = () => new UffdPlacer(new Userfaultfd(board.userfaultfd()), board.regions)
