@@ -47,6 +47,8 @@ const LAST: Life = { pages: 64, sessions: 8, faultRounds: 10 }
 const HINTS = [0x5000_4000_0000, 0x5000_c000_0000]
 /** Turns between two faults: some find nothing to do, as in earnest, and one sleeps. */
 const TURNS_PER_FAULT = 5
+/** What a turn moves when many threads stand still. */
+const LONG_WORK = 64
 /** Turns that a session may take, with room to spare: bounded whatever goes wrong. */
 const TURNS_MAX = 4 * LAST.pages * TURNS_PER_FAULT
 
@@ -158,6 +160,7 @@ function live(life: Life, { clock, wait, mayRoam, hasNeighbours, isStopped }: Wa
     const pagesOfClient = isOdd ? pages >> 1 : pages // Then it hangs up.
     let client = listener.connect(address, bytes)
     prefaultBell.announce()
+    for (const each of [patient, impatient]) each.shouldPark(LONG_WORK) // It gives way.
     let turns = 0
     let page = 0
     const hangUp = () => {
@@ -165,7 +168,11 @@ function live(life: Life, { clock, wait, mayRoam, hasNeighbours, isStopped }: Wa
       client = -1
     }
     const step = (): boolean => {
-      if (agent.hasSession && page < pagesOfClient && turns % TURNS_PER_FAULT === 0) lane.onFault(page++)
+      bringPromoted(table, board)
+      if (agent.hasSession && page < pagesOfClient && turns % TURNS_PER_FAULT === 0) {
+        if (isInFlight(page)) table.tryMove(page, PAGE.MISSING, PAGE.PREFAULTING)
+        lane.onFault(page++)
+      }
       if (isOdd && page === pagesOfClient && lane.pending === 0) hangUp()
       road.turnSource()
       if (told.peek() !== NO_RECORD) told.release()
@@ -188,6 +195,17 @@ function live(life: Life, { clock, wait, mayRoam, hasNeighbours, isStopped }: Wa
   for (const address of addresses) libc().munmap(address, bytes)
 }
 
+/** Pages that prefault would have in flight when they are touched. */
+function isInFlight(page: number): boolean {
+  return page % 4 === 3
+}
+
+/** Says of a page that somebody waits for that prefault has brought it. */
+function bringPromoted(table: PageTable, board: Board): void {
+  const page = table.find(PAGE.PROMOTED, 0, table.pageCount)
+  if (page < table.pageCount && table.tryMove(page, PAGE.PROMOTED, PAGE.PRESENT)) board.settle(1)
+}
+
 /** Faults as they are read: through a pipe, because a real one would stop this very thread. */
 function rehearseFaults(
   { pages, faultRounds }: Life,
@@ -206,6 +224,7 @@ function rehearseFaults(
   const bytes = pages * PAGE_BYTES
   registerMissing(fd, address, bytes)
   const faults = new UffdFaults(new Userfaultfd(end), board.regions, board.readingWord, board.placingWord)
+  const none = new UffdFaults(new Userfaultfd(fd), board.regions, board.readingWord, board.placingWord)
   lane.begin(faults, new UffdPlacer(new Userfaultfd(fd), board.regions))
   const event = new NativeBuffer(UFFD.MSG_BYTES)
   event.u8[0] = UFFD.EVENT_PAGEFAULT
@@ -218,13 +237,23 @@ function rehearseFaults(
     for (let page = 0; page < pages; page++) {
       event.setU64(16, address + page * PAGE_BYTES)
       libc().write(entry, event.address, UFFD.MSG_BYTES)
+      if (isInFlight(page)) table.tryMove(page, PAGE.MISSING, PAGE.PREFAULTING)
+      if (page % 2 === 0) {
+        board.tryBeginPlacing() // As prefault does: how many faults there are is asked first.
+        none.pollFaults(lane)
+      }
       lane.doWork(false, true)
+      board.endPlacing()
+      bringPromoted(table, board)
       road.turnSource()
       lane.doWork(true, true)
+      libc().write(entry, event.address, UFFD.MSG_BYTES) // Another thread's, on what is there or under way.
+      lane.doWork(false, true)
       if (isTold && told.peek() !== NO_RECORD) told.release()
     }
   }
   lane.end()
+  for (const each of [faults, none]) each.close()
   for (const each of [end, entry, fd]) libc().close(each)
 }
 

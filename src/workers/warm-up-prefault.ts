@@ -17,7 +17,6 @@ import { PAGE, PageTable } from '../memory/page-table.ts'
 import { MADV, MAP, PROT } from '../native/abi.ts'
 import { EventFd } from '../native/event-fd.ts'
 import { check, libc } from '../native/libc.ts'
-import { makeNap } from '../native/poll-set.ts'
 import { schedulingOf } from '../prefault/schedulings.ts'
 import { SequentialPolicy } from '../prefault/sequential.ts'
 import { Counters } from '../ring/counters.ts'
@@ -42,6 +41,11 @@ const SESSIONS_PER_PAUSE = 2
 const FLOODS = 2
 /** In every other session a fault is told of every so many turns, as a busy client would. */
 const TURNS_PER_HINT = 3
+/** And of one far from what prefault is about. */
+const TURNS_PER_FAR = 12
+/** Somebody waits for a page in the midst of others. */
+const PAGES_INTO_RUN = 3
+const ANSWERED_NS = 50_000
 /** Turns that a session may take, with room to spare: bounded whatever goes wrong. */
 const TURNS_MAX = 40 * PAGES
 
@@ -131,20 +135,24 @@ function rehearse(
   const signal = () => bell.signal()
   const doorbell = board.prefaultBell({ signal, sleep })
   const otherDoorbell = board.prefaultBell({ signal, sleep: otherSleep })
+  const setReading = (isReading: 0 | 1) =>
+    Atomics.store(board.readingWord.words, board.readingWord.index, isReading)
+  const window = schedulingOf('S2', []).window(PAGE_BYTES)
+  const onPromotedDone = () => demandBell.wake()
+  const otherOnPromotedDone = () => onPromotedDone()
   const lane = new PrefaultLane(channel, {
     table,
     board,
     hints: new RingConsumer(board.memory.hints),
     policy: new SequentialPolicy(),
-    // Here every page is near: whoever followed would be done in a few turns.
-    window: schedulingOf('S2', ['following']).window(PAGE_BYTES),
+    window,
     counters: new Counters(PREFAULT_COUNTERS, Counters.allocate(PREFAULT_COUNTERS.length)),
     clock,
     readPagesMax: QUIET_READ_PAGES_MAX,
     placesAwaitedFirst: true,
     neighbours: hasNeighbours ? new Neighbours(allocateNeighbours(2), 0) : undefined,
-    pause: makeNap(),
-    onPromotedDone: () => demandBell.wake(),
+    pause: () => setReading(0),
+    onPromotedDone: life % 2 === 0 ? onPromotedDone : otherOnPromotedDone,
   })
   const makePlacer = () => new UffdPlacer(new Userfaultfd(board.userfaultfd()), board.regions)
   const otherMakePlacer = () => makePlacer()
@@ -168,7 +176,12 @@ function rehearse(
     let turns = 0
     const step = (): boolean => {
       road.turnSource()
-      if (isOdd && turns % TURNS_PER_HINT === 0) tell(hints, turns % pages)
+      if (isOdd && turns % TURNS_PER_HINT === 0) touch(table, board, hints)
+      // Here every page is near, and whoever only followed would be done in a few turns.
+      if (isOdd && turns % TURNS_PER_FAR === 0) {
+        window.onDemand(clock.nowNs(), false)
+        setReading(1) // It is in the way, for one pause.
+      }
       return ++turns % TURNS_PER_RUN === 0
     }
     const otherStep = (): boolean => step()
@@ -179,12 +192,24 @@ function rehearse(
     while (turns < TURNS_MAX && board.remaining() > 0 && !isStopped()) run()
     board.stop()
     while (turns < 2 * TURNS_MAX && !board.isReleased()) run()
+    makePlacer().place(0, 1, address) // Is there already.
     if (session % SESSIONS_PER_PAUSE === 0 && !isStopped()) letCompile()
   }
   board.idle()
   agent.close()
   bell.close()
   libc().munmap(address, bytes)
+}
+
+/** A fault on what is in flight, as the demand agent sees it; before that one, what somebody waited for has come. */
+function touch(table: PageTable, board: Board, hints: RingProducer): void {
+  const pages = table.pageCount
+  const isWaiting = table.find(PAGE.PROMOTED, 0, pages) < pages
+  const page = isWaiting ? pages : table.find(PAGE.PREFAULTING, 0, pages) + PAGES_INTO_RUN
+  const isPromoted = page < pages && table.tryMove(page, PAGE.PREFAULTING, PAGE.PROMOTED)
+  board.setPending(isWaiting || isPromoted ? 1 : 0)
+  board.showAnswered(ANSWERED_NS)
+  tell(hints, page % pages)
 }
 
 function tell(hints: RingProducer, page: number): void {

@@ -113,7 +113,7 @@ export class TcpChannel implements Channel {
     this.#slotWorkId[slot] = workId
     this.#slotFirst[slot] = firstPage
     this.#slotCount[slot] = pageCount
-    this.#slotOwed[slot] = pageCount === 32 ? -1 : (1 << pageCount) - 1
+    this.#slotOwed[slot] = lowBits(pageCount)
     const word = this.#sendEnd >> 2
     const u32 = this.#requests.u32
     u32[word + FRAME.WORK_ID] = slot
@@ -209,7 +209,7 @@ export class TcpChannel implements Channel {
           `pages of the read at ${this.#slotFirst[slot]}+${this.#slotCount[slot]}`,
         )
       }
-      const bits = (pageCount === 32 ? -1 : (1 << pageCount) - 1) << offset
+      const bits = lowBits(pageCount) << offset
       const owed = this.#slotOwed[slot] as number
       if ((owed & bits) !== bits)
         throw this.#nonsense(`pages ${firstPage}+${pageCount} again`, 'every page once')
@@ -276,4 +276,9 @@ export class TcpChannel implements Channel {
     this.#broken = this.#closed(reason)
     return this.#broken
   }
+}
+
+/** As many bits as pages, 1 to 32, in an int32. `(1 << 31) - 1` would be none, and the compiler would have to begin anew. */
+function lowBits(pages: number): number {
+  return ~(-2 << (pages - 1))
 }
