@@ -35,6 +35,9 @@ export interface BesideFigures {
   readonly besideP99Us: number
   readonly p99Ratio: number
   readonly samples: number
+  /** Processors that the host kept from this machine beside the heavy client: the median, and the worst round. */
+  readonly stolenCores: number
+  readonly stolenCoresMax: number
   readonly runs: number
 }
 
@@ -67,6 +70,8 @@ export async function benchBeside(options: BesideOptions): Promise<BesideFigures
       besideP99Us: of(beside, 99),
       p99Ratio: of(beside, 99) / of(alone, 99),
       samples: beside.reduce((sum, sample) => sum + sample.faults, 0),
+      stolenCores: median(beside.map((sample) => sample.stolenCores)),
+      stolenCoresMax: Math.max(...beside.map((sample) => sample.stolenCores)),
       runs: options.runs,
     })
   }

@@ -6,7 +6,13 @@ import { setTimeout as delay } from 'node:timers/promises'
 import { PHASE } from '../fault/toucher.ts'
 import type { WaitsUs } from '../report/attach-report.ts'
 import type { LatencySnapshot } from '../ring/latency-snapshot.ts'
-import { machineBusyNs, ProcessTime, ResidentMemory, reportsFreeMemory } from './proc-file.ts'
+import {
+  machineBusyNs,
+  machineStolenNs,
+  ProcessTime,
+  ResidentMemory,
+  reportsFreeMemory,
+} from './proc-file.ts'
 import { Session, type SessionSetup } from './session.ts'
 
 export interface CellSample {
@@ -31,6 +37,8 @@ export interface CellSample {
   readonly promotedUs: WaitsUs
   /** Processors that others kept busy meanwhile. */
   readonly foreignCores: number
+  /** Processors that the host of this virtual machine kept from it meanwhile. */
+  readonly stolenCores: number
 }
 
 export interface CellLimits {
@@ -95,7 +103,11 @@ async function measure(
   const { source, imageBytes } = setup.link
   client.setPhase(PHASE.WARM)
   await delay(limits.warmMs, undefined, { signal })
-  const load = { busyNs: machineBusyNs(), ownNs: own.time.ns() + handler.cpuNs() + source.cpuNs() }
+  const load = {
+    busyNs: machineBusyNs(),
+    stolenNs: machineStolenNs(),
+    ownNs: own.time.ns() + handler.cpuNs() + source.cpuNs(),
+  }
   const before = { ms: performance.now(), bytes: own.memory.bytes(), cpuNs: handler.cpuNs() + source.cpuNs() }
   client.setPhase(PHASE.MEASURE)
   const after = { ...before }
@@ -113,6 +125,7 @@ async function measure(
   }
   const ownNs = after.cpuNs + own.time.ns() - load.ownNs
   const foreignNs = machineBusyNs() - load.busyNs - ownNs
+  const stolenNs = machineStolenNs() - load.stolenNs
   client.setPhase(PHASE.STOP)
   const touched = await client.touched()
   const report = await session.finish(setup.scheduling !== 'off')
@@ -136,5 +149,6 @@ async function measure(
     promoted: report.promoted,
     promotedUs: report.promoted_us,
     foreignCores: Math.max(0, foreignNs / 1e6 / windowMs),
+    stolenCores: stolenNs / 1e6 / windowMs,
   }
 }

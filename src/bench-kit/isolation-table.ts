@@ -22,6 +22,7 @@ const HEADER = [
   'sent÷unique',
   'samples',
   'others’ CPU',
+  'stolen',
 ]
 
 const PROMOTED_HEADER = [
@@ -83,6 +84,7 @@ export function isolationTable(result: IsolationResult): string {
     figure(f.sentPerUnique > 0 ? f.sentPerUnique : null, 3),
     String(f.samples),
     figure(f.foreignCores, 2),
+    figure(f.stolenCores, 3),
   ])
   const promoted = promotedTable(result)
   const links = result.links.map(
@@ -97,6 +99,7 @@ export function isolationTable(result: IsolationResult): string {
     'p50÷idle: the same demand with prefault off, in the same rounds. ÷alone: the same prefault with nobody touching.',
     'nbd: not faults but 4 KiB reads by nbdsh (libnbd), beside nbdcopy pulling with 4 × 64 KiB in flight on a second connection.',
     'others’ CPU: processors that other programs kept busy meanwhile; above 0.1 the tails are theirs as much as ours.',
+    'stolen: processors that the host of this virtual machine kept from it; with 0.01 it stood still for 5 ms of a second, and a p99 is the host’s.',
     'walk: one thread in address order, at whose heels prefault works: what it waits for counts as demand, though prefault brings most of it.',
     'A latency counts from the intended start; a touch that found its page there is no sample.',
   ].join('\n')

@@ -64,6 +64,9 @@ export interface CellFigures {
   /** Processors that others kept busy: the median, and the worst run. */
   readonly foreignCores: number
   readonly foreignCoresMax: number
+  /** Processors that the host kept from this machine: the median, and the worst run. */
+  readonly stolenCores: number
+  readonly stolenCoresMax: number
   readonly runs: number
 }
 
@@ -220,6 +223,8 @@ function figuresOf(spec: LinkSpec, cell: Cell, samples: Map<string, CellSample[]
     generatorLateP99Us: of(own, (sample) => sample.latenessP99Us),
     foreignCores: of(own, (sample) => sample.foreignCores),
     foreignCoresMax: own.reduce((most, sample) => Math.max(most, sample.foreignCores), 0),
+    stolenCores: of(own, (sample) => sample.stolenCores),
+    stolenCoresMax: own.reduce((most, sample) => Math.max(most, sample.stolenCores), 0),
     runs: own.length,
   }
 }

@@ -75,8 +75,20 @@ export class ResidentMemory {
 
 /** Nanoseconds that all processors have worked for tasks; interrupts are left out, they are mostly our own network. */
 export function machineBusyNs(stat = readFileSync('/proc/stat', 'utf8')): number {
-  const [, user = 0, nice = 0, system = 0] = (stat.split('\n')[0] ?? '').split(/\s+/).map(Number)
+  const [, user = 0, nice = 0, system = 0] = fieldsOfAllProcessors(stat)
   return (user + nice + system) * NS_PER_TICK
+}
+
+/** Nanoseconds that the host of a virtual machine has kept processors from it which it wanted (steal): it stood still. 0 where there is no host. */
+export function machineStolenNs(stat = readFileSync('/proc/stat', 'utf8')): number {
+  return (fieldsOfAllProcessors(stat)[STEAL] ?? 0) * NS_PER_TICK
+}
+
+/** The first line of /proc/stat: a name, user, nice, system, idle, iowait, irq, softirq, steal and guests. */
+const STEAL = 8
+
+function fieldsOfAllProcessors(stat: string): number[] {
+  return (stat.split('\n')[0] ?? '').split(/\s+/).map(Number)
 }
 
 /** The interrupt by which a virtual machine's balloon tells that the host has taken back what was reported free. */

@@ -1,7 +1,13 @@
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { describe, expect, it } from 'vitest'
-import { ProcessTime, ResidentMemory, reportsFreeMemory } from '../../src/bench-kit/proc-file.ts'
+import {
+  machineBusyNs,
+  machineStolenNs,
+  ProcessTime,
+  ResidentMemory,
+  reportsFreeMemory,
+} from '../../src/bench-kit/proc-file.ts'
 
 function work(ms: number): void {
   const until = performance.now() + ms
@@ -60,5 +66,18 @@ describe('reportsFreeMemory', () => {
     expect(reportsFreeMemory(line('virtio0-reporting_vq'))).toBe(true)
     expect(reportsFreeMemory(line('virtio0-stats'))).toBe(false)
     expect(reportsFreeMemory(line('error-reporting'))).toBe(false)
+  })
+})
+
+describe('the machine', () => {
+  it('is busy with tasks, and stolen by its host, as the first line of /proc/stat says', () => {
+    const stat =
+      'cpu  35404 1125 26956 60052 67 11 1923 295 7 0\ncpu0 17771 112 10654 32880 7 0 1301 142 0 0\n'
+    expect([machineBusyNs(stat), machineStolenNs(stat)]).toEqual([(35404 + 1125 + 26956) * 1e7, 295e7])
+  })
+
+  it('was not stolen where the kernel is older than that', () => {
+    expect(machineStolenNs('cpu 1 2 3 4\n')).toBe(0)
+    expect(machineStolenNs()).toBeGreaterThanOrEqual(0)
   })
 })
