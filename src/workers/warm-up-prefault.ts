@@ -30,8 +30,8 @@ import type { WaitStrategy } from './wait.ts'
 
 /** Of the lives (eager-compiler.ts) once nobody waits for the agent. */
 const SESSIONS_OF_LIVES = [2, 12]
-/** Some 30 reads a session, of the longest that there are. */
-const PAGES = 1024
+/** Some 16 reads a session, of the longest over TCP. With 1024 a slow machine took half a second for all, and clients came before that. */
+const PAGES = 512
 const PAGES_AT_FIRST = 64
 /** Where memory may lie: clients' addresses have low halves of 31 and of 32 bits, which are different numbers to the compiler. */
 const HINTS = [0x5100_4000_0000, 0x5100_c000_0000]
