@@ -24,6 +24,8 @@ export function onceStopped(stop: () => Promise<void>, stopMsMax = STOP_MS_MAX):
     void stop().finally(() => clearInterval(watch))
   }
   for (const signal of ['SIGINT', 'SIGTERM'] as const) process.on(signal, handle)
+  // Node gives the signals their usual effect back while it clears up, and one more of them would be our end instead of the exit code.
+  process.once('exit', (code) => process.exit(code))
 }
 
 /** A reader of our messages that has gone away is no reason to stop serving pages. */

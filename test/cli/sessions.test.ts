@@ -244,6 +244,16 @@ describe.skipIf(!userfaultfdOrSkipLoudly())('sessions', () => {
       expect(readdirSync(bench.folder)).toEqual(['image'])
     })
 
+    it('is an end with code 0 also where it goes on until there is nobody left', async () => {
+      const { source } = await bench.serve('--image', writeImage())
+      const again = setInterval(() => source.child.kill('SIGTERM'), 3)
+      try {
+        expect(await within(HANG_MS, source.ended)).toBe(0)
+      } finally {
+        clearInterval(again)
+      }
+    })
+
     it('ends an attach whose client hangs on a page that never comes', async () => {
       const fake = new FakeSource()
       const run = await attach(await fake.listen())
