@@ -15,6 +15,7 @@ import { PrefaultLane } from '../lane/prefault-lane.ts'
 import { PREFAULT_COUNTERS } from '../lane/stats.ts'
 import { PAGE, PageTable } from '../memory/page-table.ts'
 import { MADV, MAP, PROT } from '../native/abi.ts'
+import { NativeBuffer } from '../native/buffer.ts'
 import { EventFd } from '../native/event-fd.ts'
 import { check, libc } from '../native/libc.ts'
 import { schedulingOf } from '../prefault/schedulings.ts'
@@ -167,6 +168,7 @@ function rehearse(
     clock,
   })
   const hints = new RingProducer(board.memory.hints)
+  const page = new NativeBuffer(PAGE_BYTES, PAGE_BYTES)
   for (let session = 0; session < sessions && !isStopped(); session++) {
     libc().madvise(address, bytes, MADV.DONTNEED)
     table.reset(0, pages, PAGE.MISSING)
@@ -192,7 +194,8 @@ function rehearse(
     while (turns < TURNS_MAX && board.remaining() > 0 && !isStopped()) run()
     board.stop()
     while (turns < 2 * TURNS_MAX && !board.isReleased()) run()
-    makePlacer().place(0, 1, address) // Is there already.
+    // Is there already, unless we were stopped before. From other memory: whoever reads a page of this that is missing never comes back.
+    makePlacer().place(0, 1, page.address)
     if (session % SESSIONS_PER_PAUSE === 0 && !isStopped()) letCompile()
   }
   board.idle()
