@@ -51,6 +51,7 @@ export interface SweepCell {
   /** Completion with prefault ÷ without: of the medians. */
   readonly ratio: number
   readonly offStallMs: number
+  /** Pages that a thread stood still for: with prefault those that had to be asked for, and those in flight already. */
   readonly offFaults: number
   readonly onFaults: number
   /** With prefault: faults on a page already in flight in bulk, and pages that came twice. */
@@ -123,7 +124,8 @@ export async function benchSweep(options: SweepOptions): Promise<SweepResult> {
     }
   }
   const { touches, imageBytes } = options
-  return { touches, imageBytes, cells, fits: options.rates.map((rate) => fitOf(rate, cells)), linkWords }
+  const fits = options.rates.map((rate) => fitOf(rate, cells)).filter((fit) => fit !== undefined)
+  return { touches, imageBytes, cells, fits, linkWords }
 }
 
 async function walk(
@@ -206,7 +208,7 @@ function cellOf(
     ratio: onMs / offMs,
     offStallMs: of(off, (walk) => walk.touched.stallNs / 1e6),
     offFaults: of(off, (walk) => walk.report.pages.demanded),
-    onFaults: of(on, (walk) => walk.touched.faults),
+    onFaults: of(on, (walk) => walk.report.pages.demanded + walk.report.promoted),
     promoted: of(on, (walk) => walk.report.promoted),
     duplicate: Math.max(...off.concat(on).map((walk) => walk.report.pages.duplicate)),
     onP99Us: of(on, (walk) => walk.touched.latency.percentileNs(99) / 1000),
@@ -215,11 +217,14 @@ function cellOf(
   }
 }
 
-/** Least squares of stall = T0 + k × (round trip × network faults), over the cells with random order and prefault off. */
-export function fitOf(rate: string, cells: readonly SweepCell[]): Fit {
-  const points = cells
-    .filter((cell) => cell.rate === rate && cell.order === 'random')
-    .map((cell) => ({ x: (cell.rttUs * cell.offFaults) / 1000, y: cell.offStallMs }))
+/**
+ * Least squares of stall = T0 + k × (round trip × network faults), over the cells with random order and prefault off; undefined
+ * where they have fewer than two round trips, through which any line would do.
+ */
+export function fitOf(rate: string, cells: readonly SweepCell[]): Fit | undefined {
+  const lineCells = cells.filter((cell) => cell.rate === rate && cell.order === 'random')
+  if (new Set(lineCells.map((cell) => cell.rttUs)).size < 2) return undefined
+  const points = lineCells.map((cell) => ({ x: (cell.rttUs * cell.offFaults) / 1000, y: cell.offStallMs }))
   const meanX = points.reduce((sum, { x }) => sum + x, 0) / points.length
   const meanY = points.reduce((sum, { y }) => sum + y, 0) / points.length
   const sum = (of: (x: number, y: number) => number) =>

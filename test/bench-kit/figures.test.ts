@@ -9,22 +9,30 @@ import { imageBytesFor } from '../../src/bench-kit/links.ts'
 import { fitOf, pagesOf, type SweepCell } from '../../src/bench-kit/sweep.ts'
 import { LatencyHistogram } from '../../src/ring/histogram.ts'
 
+const SWEEP_CELL: SweepCell = {
+  rate: '1Gbit',
+  rttUs: 0,
+  order: 'random',
+  offMs: 0,
+  onMs: 0,
+  ratio: 0,
+  offStallMs: 0,
+  offFaults: 0,
+  onFaults: 0,
+  promoted: 0,
+  duplicate: 0,
+  onP99Us: 0,
+  sentPerUnique: 1,
+  runs: 1,
+}
+
 describe('fitOf', () => {
   const cell = (rttUs: number, faults: number, stallMs: number): SweepCell => ({
-    rate: '1Gbit',
+    ...SWEEP_CELL,
     rttUs,
-    order: 'random',
     offMs: stallMs,
-    onMs: 0,
-    ratio: 0,
     offStallMs: stallMs,
     offFaults: faults,
-    onFaults: 0,
-    promoted: 0,
-    duplicate: 0,
-    onP99Us: 0,
-    sentPerUnique: 1,
-    runs: 1,
   })
   const rtts = [0, 50, 100, 200, 500, 1000, 6000, 25_000]
 
@@ -36,9 +44,9 @@ describe('fitOf', () => {
         ({ t0, k }) => {
           const cells = rtts.map((rtt) => cell(rtt, 200, t0 + (k * rtt * 200) / 1000))
           const fit = fitOf('1Gbit', cells)
-          expect(fit.k).toBeCloseTo(k, 6)
-          expect(fit.t0Ms).toBeCloseTo(t0, 3)
-          expect(fit.r2).toBeCloseTo(1, 9)
+          expect(fit?.k).toBeCloseTo(k, 6)
+          expect(fit?.t0Ms).toBeCloseTo(t0, 3)
+          expect(fit?.r2).toBeCloseTo(1, 9)
         },
       ),
     )
@@ -46,11 +54,21 @@ describe('fitOf', () => {
 
   it('says when the stalls are no line, and leaves other rates and orders out', () => {
     const bent = rtts.map((rtt, i) => cell(rtt, 200, i % 2 === 0 ? 5000 : 10))
-    expect(fitOf('1Gbit', bent).r2).toBeLessThan(0.9)
+    expect(fitOf('1Gbit', bent)?.r2).toBeLessThan(0.9)
     const good = rtts.map((rtt) => cell(rtt, 200, 10 + rtt / 5))
     const other = rtts.map((rtt) => ({ ...cell(rtt, 200, 7777), rate: '10Gbit' }))
     const sequential = rtts.map((rtt) => ({ ...cell(rtt, 200, 7777), order: 'sequential' as const }))
-    expect(fitOf('1Gbit', [...good, ...other, ...sequential]).k).toBeCloseTo(1, 9)
+    expect(fitOf('1Gbit', [...good, ...other, ...sequential])?.k).toBeCloseTo(1, 9)
+  })
+})
+
+describe('fitOf with one round trip', () => {
+  it('has no line to find, however often that was measured', () => {
+    const cells = [400, 399].map((faults) => ({ ...SWEEP_CELL, offFaults: faults, offStallMs: faults }))
+    expect(fitOf('1Gbit', cells)).toBeUndefined()
+    expect(fitOf('1Gbit', [])).toBeUndefined()
+    const further = { ...SWEEP_CELL, rttUs: 1000, offStallMs: 800 }
+    expect(fitOf('1Gbit', [...cells, further])).toBeDefined()
   })
 })
 
