@@ -53,7 +53,7 @@ export class ImageReader {
   constructor(image: ImageDescription, pageBytes = IMAGE_PAGE_BYTES) {
     this.address = image.address
     this.pageBytes = pageBytes
-    this.pageCount = image.bytes / pageBytes
+    this.pageCount = Math.floor(image.bytes / pageBytes) // Whole anyway; to the engine the quotient of a large number is no integer.
     this.#wordsPerPage = pageBytes / 4
     this.#pagesPerView = VIEW_BYTES / pageBytes
     this.#pagesPerLook = Math.max(1, LOOK_AROUND_BYTES / pageBytes)

@@ -1,9 +1,13 @@
 /** A source and a destination's channels over loopback, all in this thread, on a scratch image: what a warm-up drives. */
+
+import type { RegionTable } from '../fault/region-table.ts'
+import { ImageReader } from '../memory/image-reader.ts'
 import { MSG } from '../native/abi.ts'
 import { NativeBuffer } from '../native/buffer.ts'
 import { EventFd } from '../native/event-fd.ts'
 import { libc } from '../native/libc.ts'
 import { dialTcp, parseTcpUrl } from '../native/socket.ts'
+import type { Counters } from '../ring/counters.ts'
 import { TcpChannel } from '../transport/tcp/channel.ts'
 import { TcpSource } from '../transport/tcp/source.ts'
 import {
@@ -33,6 +37,24 @@ const TURNS_MAX = 1000
 const NAME = 'warm-up'
 const IMAGE_ID = '0000000000000001'
 
+/**
+ * Sums and offsets from here on are other numbers to the compiler than smaller ones. A client of gigabytes comes to them in the midst of its
+ * session, and what has never seen one is compiled anew then: 33 functions of a client of 3 GiB (Node 20), for tens of milliseconds.
+ */
+const LARGE = 2 ** 31
+const LARGE_PAGE = LARGE / PAGE_BYTES
+
+/** Finds a page of a region as large as that; the table is to be set afterwards. */
+export function locateFarPage(regions: RegionTable): void {
+  regions.set(PAGE_BYTES, [{ baseHi: 0, baseLo: 0, firstPage: 0, pageCount: LARGE_PAGE + 1 }])
+  regions.locate(LARGE_PAGE)
+}
+
+/** To a sum as large as that, and past it. */
+export function countFar(counters: Counters<string>): void {
+  for (let i = 0; i < 2; i++) counters.add(0, LARGE - 1)
+}
+
 export class ScratchRoad {
   readonly source: TcpSource
   /** Ends the source's sleep. */
@@ -60,6 +82,8 @@ export class ScratchRoad {
         wakeFd: this.event.fd,
         giveWay: makeGiveWay(true),
       })
+      this.source.stats.bytesSent = LARGE
+      new ImageReader(image).addressOf(LARGE_PAGE)
     } catch (error) {
       this.event.close() // There is no loopback here.
       throw error
@@ -84,6 +108,7 @@ export class ScratchRoad {
     }
     const info = { imageId: IMAGE_ID, pageSize: PAGE_BYTES, pageCount: this.#pages, dataExtents: null }
     const channel = new TcpChannel(socket, NAME, lane, info)
+    channel.bytesReceived = LARGE
     this.#channels.push(channel)
     return channel
   }

@@ -31,7 +31,7 @@ import { letCompile, withEagerCompiler, withFeedback } from './eager-compiler.ts
 import { makeDemandWait } from './giving-way.ts'
 import { Roaming } from './roaming.ts'
 import { runAgent } from './run-agent.ts'
-import { PAGE_BYTES, ScratchRoad, TURNS_PER_RUN } from './scratch-road.ts'
+import { countFar, locateFarPage, PAGE_BYTES, ScratchRoad, TURNS_PER_RUN } from './scratch-road.ts'
 import type { WaitMode } from './wait.ts'
 
 /** How much of everything happens in a life (eager-compiler.ts). */
@@ -89,6 +89,8 @@ function live(life: Life, { clock, wait, mayRoam, hasNeighbours, isStopped }: Wa
   const board = new Board(allocateBoard())
   const table = PageTable.allocate(pages)
   const counters = new Counters(DEMAND_COUNTERS, Counters.allocate(DEMAND_COUNTERS.length))
+  locateFarPage(board.regions)
+  countFar(counters)
   const stalls = new LatencyHistogram(LatencyHistogram.allocate())
   const promotedWaits = new LatencyHistogram(LatencyHistogram.allocate())
   for (let i = 1; i <= 10; i++) stalls.record(i * 1e9) // Sums leave 31 bits within seconds, and so may the longest stall.

@@ -18,6 +18,7 @@ import { MADV, MAP, PROT } from '../native/abi.ts'
 import { NativeBuffer } from '../native/buffer.ts'
 import { EventFd } from '../native/event-fd.ts'
 import { check, libc } from '../native/libc.ts'
+import { makeNap } from '../native/poll-set.ts'
 import { schedulingOf } from '../prefault/schedulings.ts'
 import { SequentialPolicy } from '../prefault/sequential.ts'
 import { Counters } from '../ring/counters.ts'
@@ -25,8 +26,9 @@ import { NO_RECORD } from '../ring/layout.ts'
 import { RingConsumer, RingProducer } from '../ring/spsc-ring.ts'
 import { collectYoungGarbage } from './collect-garbage.ts'
 import { letCompile, withEagerCompiler } from './eager-compiler.ts'
+import { exerciseWindow } from './exercise-window.ts'
 import { runAgent } from './run-agent.ts'
-import { PAGE_BYTES, ScratchRoad, TURNS_PER_RUN } from './scratch-road.ts'
+import { countFar, locateFarPage, PAGE_BYTES, ScratchRoad, TURNS_PER_RUN } from './scratch-road.ts'
 import type { WaitStrategy } from './wait.ts'
 
 /** Of the lives (eager-compiler.ts) once nobody waits for the agent. */
@@ -34,6 +36,8 @@ const SESSIONS_OF_LIVES = [2, 12]
 /** Some 16 reads a session, of the longest over TCP. With 1024 a slow machine took half a second for all, and clients came before that. */
 const PAGES = 512
 const PAGES_AT_FIRST = 64
+const WINDOW_STEPS = 1200
+const WINDOW_STEPS_AT_FIRST = 100
 /** Where memory may lie: clients' addresses have low halves of 31 and of 32 bits, which are different numbers to the compiler. */
 const HINTS = [0x5100_4000_0000, 0x5100_c000_0000]
 /** After every few sessions, for what they have made hot. */
@@ -45,7 +49,7 @@ const TURNS_PER_HINT = 3
 /** And of one far from what prefault is about. */
 const TURNS_PER_FAR = 12
 /** Somebody waits for a page in the midst of others. */
-const PAGES_INTO_RUN = 3
+const PAGES_INTO_RUN = 1
 const ANSWERED_NS = 50_000
 /** Turns that a session may take, with room to spare: bounded whatever goes wrong. */
 const TURNS_MAX = 40 * PAGES
@@ -55,7 +59,8 @@ const TURNS_MAX = 40 * PAGES
  * which changes what it takes for constant, is nothing new.
  */
 export function warmUpPrefaultBriefly(clock: Clock, wait: WaitStrategy, hasNeighbours: boolean): void {
-  live({ pages: PAGES_AT_FIRST, life: 0, sessions: 1, clock, wait, hasNeighbours, isStopped: () => false })
+  const [pages, windowSteps] = [PAGES_AT_FIRST, WINDOW_STEPS_AT_FIRST]
+  live({ pages, windowSteps, life: 0, sessions: 1, clock, wait, hasNeighbours, isStopped: () => false })
 }
 
 /**
@@ -74,7 +79,16 @@ export function warmUpPrefault(
   withEagerCompiler(rehearsals, () => {
     for (const [life, sessions] of SESSIONS_OF_LIVES.entries()) {
       if (!isStopped())
-        live({ pages: PAGES, life: life + 1, sessions, clock, wait, hasNeighbours, isStopped })
+        live({
+          pages: PAGES,
+          windowSteps: WINDOW_STEPS,
+          life: life + 1,
+          sessions,
+          clock,
+          wait,
+          hasNeighbours,
+          isStopped,
+        })
     }
   })
   if (!isStopped()) collectYoungGarbage()
@@ -82,6 +96,7 @@ export function warmUpPrefault(
 
 interface Life {
   readonly pages: number
+  readonly windowSteps: number
   /** How many there were before. */
   readonly life: number
   readonly sessions: number
@@ -107,7 +122,7 @@ function live(life: Life): void {
 }
 
 function rehearse(
-  { pages, life, sessions, clock, wait, hasNeighbours, isStopped }: Life,
+  { pages, windowSteps, life, sessions, clock, wait, hasNeighbours, isStopped }: Life,
   road: ScratchRoad,
   fd: number,
 ): void {
@@ -122,6 +137,7 @@ function rehearse(
   const channel = road.open('prefault')
   if (life === 1) for (let i = 0; i < FLOODS; i++) road.flood(channel, isStopped)
   const board = new Board(allocateBoard())
+  locateFarPage(board.regions)
   const baseHi = Math.floor(address / 2 ** 32)
   board.regions.set(PAGE_BYTES, [{ baseHi, baseLo: address % 2 ** 32, firstPage: 0, pageCount: pages }])
   const table = PageTable.allocate(pages)
@@ -138,21 +154,31 @@ function rehearse(
   const otherDoorbell = board.prefaultBell({ signal, sleep: otherSleep })
   const setReading = (isReading: 0 | 1) =>
     Atomics.store(board.readingWord.words, board.readingWord.index, isReading)
-  const window = schedulingOf('S2', []).window(PAGE_BYTES)
+  const { window: makeWindow } = schedulingOf('S2', [])
+  exerciseWindow(makeWindow, PAGE_BYTES, QUIET_READ_PAGES_MAX, windowSteps)
+  const window = makeWindow(PAGE_BYTES)
+  const counters = new Counters(PREFAULT_COUNTERS, Counters.allocate(PREFAULT_COUNTERS.length))
+  countFar(counters)
   const onPromotedDone = () => demandBell.wake()
   const otherOnPromotedDone = () => onPromotedDone()
+  const nap = makeNap()
+  const pause = () => setReading(0)
+  const otherPause = () => {
+    nap()
+    setReading(0)
+  }
   const lane = new PrefaultLane(channel, {
     table,
     board,
     hints: new RingConsumer(board.memory.hints),
     policy: new SequentialPolicy(),
     window,
-    counters: new Counters(PREFAULT_COUNTERS, Counters.allocate(PREFAULT_COUNTERS.length)),
+    counters,
     clock,
     readPagesMax: QUIET_READ_PAGES_MAX,
     placesAwaitedFirst: true,
     neighbours: hasNeighbours ? new Neighbours(allocateNeighbours(2), 0) : undefined,
-    pause: () => setReading(0),
+    pause: life % 2 === 0 ? pause : otherPause,
     onPromotedDone: life % 2 === 0 ? onPromotedDone : otherOnPromotedDone,
   })
   const makePlacer = () => new UffdPlacer(new Userfaultfd(board.userfaultfd()), board.regions)
