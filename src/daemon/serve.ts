@@ -89,7 +89,9 @@ export async function serve(options: ServeOptions): Promise<Serving> {
   const linkLateness = LatencyHistogram.allocate()
   const linkQueueing = LatencyHistogram.allocate()
   const image =
-    options.image !== undefined ? Image.open(options.image) : await synthesize(options.synthetic ?? 0)
+    options.image !== undefined
+      ? Image.open(options.image)
+      : await synthesize(options.synthetic ?? 0, schemeOf(url) !== 'tcp')
   const event = new EventFd()
   const bell = Doorbell.allocate()
   const plan: ServePlan = {
@@ -148,7 +150,7 @@ export async function serve(options: ServeOptions): Promise<Serving> {
 }
 
 /** Loaded on use: whoever embeds us does not pay for the pool that fills synthetic images. */
-async function synthesize(bytes: number): Promise<Image> {
+async function synthesize(bytes: number, isShared: boolean): Promise<Image> {
   const { makeSyntheticImage } = await import('./synthetic-image.ts')
-  return makeSyntheticImage(bytes)
+  return makeSyntheticImage(bytes, isShared)
 }

@@ -21,10 +21,11 @@ export interface ImageDescription {
   readonly id: string
   readonly bytes: number
   readonly address: number
+  /** −1: it is memory of the serving process alone, which no other can map. */
   readonly fd: number
   /** [first 4 KiB page, pages] of every run that may hold data, ascending; null when not known. */
   readonly extents: Uint32Array | null
-  /** The memory is ours (a memfd we filled): it cannot be truncated or fail under us. */
+  /** The memory is ours (filled by us, in a sealed memfd or without one): it cannot be truncated or fail under us. */
   readonly isOurs: boolean
 }
 
@@ -67,17 +68,34 @@ export class Image {
     // What is in memory already is mapped at once: the first touch of each page would cost a minor fault.
     const flags = MAP.SHARED | MAP.NORESERVE | (isOurs ? MAP.POPULATE : 0)
     const address = check(libc().mmap(0, bytes, PROT.READ, flags, fd, 0), 'mmap', name)
-    // Loaded where it is needed: it takes a thread 4 ms, and only a source names its image.
-    const { createHash } = createRequire(import.meta.url)('node:crypto') as typeof import('node:crypto')
-    const id = createHash('sha256').update(identity).digest('hex').slice(0, 16)
-    return new Image({ name, id, bytes, address, fd, extents: findExtents(fd, bytes), isOurs })
+    return new Image({
+      name,
+      id: idOf(identity),
+      bytes,
+      address,
+      fd,
+      extents: findExtents(fd, bytes),
+      isOurs,
+    })
+  }
+
+  /** Takes memory of this process over that nobody writes to any more, all of it data: close() unmaps it. */
+  static fromMemory(address: number, bytes: number, name: string, identity: string): Image {
+    const extents = Uint32Array.of(0, bytes / IMAGE_PAGE_BYTES)
+    return new Image({ name, id: idOf(identity), bytes, address, fd: -1, extents, isOurs: true })
   }
 
   close(): void {
     const { address, bytes, fd } = this.description
     libc().munmap(address, bytes)
-    libc().close(fd)
+    if (fd >= 0) libc().close(fd)
   }
+}
+
+function idOf(identity: string): string {
+  // Loaded where it is needed: it takes a thread 4 ms, and only a source names its image.
+  const { createHash } = createRequire(import.meta.url)('node:crypto') as typeof import('node:crypto')
+  return createHash('sha256').update(identity).digest('hex').slice(0, 16)
 }
 
 /** Asks the file system where data is; no byte of the image is read. */

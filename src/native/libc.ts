@@ -32,6 +32,7 @@ export interface Libc {
   pwritev(fd: N, vector: N, count: N, offset: N): N
   mmap(address: N, bytes: N, prot: N, flags: N, fd: N, offset: N): N
   munmap(address: N, bytes: N): N
+  mprotect(address: N, bytes: N, prot: N): N
   madvise(address: N, bytes: N, advice: N): N
   mincore(address: N, bytes: N, present: N): N
   memcpy(to: N, from: N, bytes: N): N
@@ -86,6 +87,7 @@ const PROTOTYPES: Record<Exclude<keyof Libc, 'arch' | 'errno'>, string> = {
   pwritev: 'int64_t pwritev(int, uint64_t, int, int64_t)',
   mmap: 'int64_t mmap(uint64_t, uint64_t, int, int, int, int64_t)',
   munmap: 'int munmap(uint64_t, uint64_t)',
+  mprotect: 'int mprotect(uint64_t, uint64_t, int)',
   madvise: 'int madvise(uint64_t, uint64_t, int)',
   mincore: 'int mincore(uint64_t, uint64_t, uint64_t)',
   memcpy: 'int64_t memcpy(uint64_t, uint64_t, uint64_t)',

@@ -2,15 +2,15 @@
 import { DEMAND_SLICE_NS } from '../config.ts'
 import { IMAGE_PAGE_BYTES } from '../memory/image.ts'
 import { fillSyntheticPage } from '../memory/synthetic.ts'
-import { MAP, MFD, PROT } from '../native/abi.ts'
+import { MFD } from '../native/abi.ts'
 import { NativeBuffer } from '../native/buffer.ts'
 import { check, libc, viewOf } from '../native/libc.ts'
 import { scheduleThread } from '../native/sched.ts'
 
 export interface FillSyntheticTask {
   readonly kind: 'fill-synthetic'
-  /** A writable memfd of this process. */
-  readonly fd: number
+  /** Of `firstPage`, in memory of this process that may be written. */
+  readonly address: number
   readonly firstPage: number
   readonly pageCount: number
 }
@@ -56,17 +56,9 @@ function touch({ address, pageCount }: TouchTask): number {
   return sum
 }
 
-function fill(task: FillSyntheticTask): number {
-  const bytes = task.pageCount * IMAGE_PAGE_BYTES
-  const offset = task.firstPage * IMAGE_PAGE_BYTES
-  const address = check(
-    libc().mmap(0, bytes, PROT.READ | PROT.WRITE, MAP.SHARED, task.fd, offset),
-    'mmap',
-    'synthetic image',
-  )
-  const words = new Uint32Array(viewOf(address, bytes))
+function fill({ address, firstPage, pageCount }: FillSyntheticTask): number {
+  const words = new Uint32Array(viewOf(address, pageCount * IMAGE_PAGE_BYTES))
   const wordsPerPage = IMAGE_PAGE_BYTES / 4
-  for (let i = 0; i < task.pageCount; i++) fillSyntheticPage(words, i * wordsPerPage, task.firstPage + i)
-  libc().munmap(address, bytes)
-  return task.pageCount
+  for (let i = 0; i < pageCount; i++) fillSyntheticPage(words, i * wordsPerPage, firstPage + i)
+  return pageCount
 }

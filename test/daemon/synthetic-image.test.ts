@@ -2,11 +2,12 @@ import { readdirSync, readFileSync, truncateSync, writeFileSync } from 'node:fs'
 import { expect, it } from 'vitest'
 import { makeSyntheticImage } from '../../src/daemon/synthetic-image.ts'
 import { fillSyntheticPage } from '../../src/memory/synthetic.ts'
+import { viewOf } from '../../src/native/libc.ts'
 
-it('a synthetic image holds its pattern, and nobody can cut it short, lengthen it or write to it', async () => {
+it('a synthetic image that others map holds its pattern, and nobody can cut it short, lengthen it or write to it', async () => {
   const before = readdirSync('/proc/self/fd').length
   const pages = 5
-  const image = await makeSyntheticImage(pages * 4096)
+  const image = await makeSyntheticImage(pages * 4096, true)
   const path = `/proc/self/fd/${image.description.fd}`
   for (const bytes of [0, 4096, (pages + 1) * 4096]) expect(() => truncateSync(path, bytes)).toThrow('EPERM')
   expect(() => writeFileSync(path, 'x', { flag: 'r+' })).toThrow('EPERM')
@@ -16,3 +17,38 @@ it('a synthetic image holds its pattern, and nobody can cut it short, lengthen i
   image.close()
   expect(readdirSync('/proc/self/fd').length).toBe(before)
 })
+
+it.each([1, 5, 512, 513])(
+  'a synthetic image of one process holds its pattern in %i pages, with no descriptor, and goes with its memory',
+  async (pages) => {
+    const descriptors = readdirSync('/proc/self/fd').length
+    const image = await makeSyntheticImage(pages * 4096, false)
+    const { address, bytes, fd, extents, id } = image.description
+    expect({ bytes, fd, extents: [...(extents ?? [])] }).toEqual({
+      bytes: pages * 4096,
+      fd: -1,
+      extents: [0, pages],
+    })
+    expect(address % (2 << 20)).toBe(0)
+    const expected = new Uint32Array(pages * 1024)
+    for (let page = 0; page < pages; page++) fillSyntheticPage(expected, page * 1024, page)
+    const words = new Uint32Array(viewOf(address, bytes)).slice()
+    expect(Buffer.compare(Buffer.from(words.buffer), Buffer.from(expected.buffer))).toBe(0)
+    expect(mappingAt(address)).toMatch(/ r--p /)
+    const shared = await makeSyntheticImage(pages * 4096, true)
+    expect(id).toBe(shared.description.id)
+    shared.close()
+    image.close()
+    expect(mappingAt(address)).toBeUndefined()
+    expect(readdirSync('/proc/self/fd').length).toBe(descriptors)
+  },
+)
+
+/** Rights and file of the mapping that covers the address, as /proc/self/maps has them. */
+function mappingAt(address: number): string | undefined {
+  for (const line of readFileSync('/proc/self/maps', 'utf8').split('\n')) {
+    const [begin, end] = (line.split(' ')[0] as string).split('-').map((hex) => Number.parseInt(hex, 16))
+    if ((begin as number) <= address && address < (end as number)) return line
+  }
+  return undefined
+}
