@@ -9,6 +9,7 @@
 import type { Clock } from '../clock.ts'
 import { viewOf } from '../native/libc.ts'
 import { LatencyHistogram } from '../ring/histogram.ts'
+import { FIRST_TOUCHES_OF_STALL } from './first-touch.ts'
 import { MissingPages } from './missing-pages.ts'
 
 /** States of the shared word TOUCHER_WORDS.PHASE, in their order. */
@@ -29,11 +30,6 @@ function toldAddress(control: Int32Array): number {
 
 /** A touch faster than this found the page there: no fault through a handler takes less than 5 µs. */
 const HIT_NS_MAX = 2500
-/**
- * Nor less than this many times the first touch of a page that is there, which a handler's own system calls cost several of: under a
- * hypervisor with shadow page tables that is no memory access but an exit (4.7 µs on 2 × AMD EPYC, PVM; p99 7.5).
- */
-const FIRST_TOUCHES = 3
 const SLEEP_MS_MAX = 50
 const TOUCHES_MAX = 2 ** 30
 /** Of a closed loop: with nine tenths of the pages there, one time in a thousand. */
@@ -120,9 +116,9 @@ export class Toucher {
     this.#checksum = 0
   }
 
-  /** @param firstTouchNs how long the first touch of a page takes that is there */
+  /** @param firstTouchNs see first-touch.ts */
   learn(firstTouchNs: number): void {
-    this.#usualHitNsMax = Math.max(HIT_NS_MAX, FIRST_TOUCHES * firstTouchNs)
+    this.#usualHitNsMax = Math.max(HIT_NS_MAX, FIRST_TOUCHES_OF_STALL * firstTouchNs)
   }
 
   run(plan: ToucherPlan): ToucherResult {

@@ -106,7 +106,7 @@ export class MeasuredClient {
 
   figures(): ClientFigures {
     return {
-      stalls: stallFigures(this.#touchNs),
+      stalls: stallFigures(this.#touchNs, this.#max(VCPU_CONTROL.FIRST_TOUCH)),
       elapsedMs: Math.max(...this.#touchedMs),
       checkedPages: this.#sum(VCPU_CONTROL.CHECKED),
       corruptPages: this.#sum(VCPU_CONTROL.CORRUPT),
@@ -179,10 +179,17 @@ export class MeasuredClient {
   }
 
   #sum(word: number): number {
-    let sum = 0
-    for (let i = 0; i < this.#options.vcpus; i++) {
-      sum += Atomics.load(this.#control, VCPU_CONTROL.FIRST + i * VCPU_CONTROL.WORDS_PER_VCPU + word)
-    }
-    return sum
+    return this.#values(word).reduce((sum, value) => sum + value, 0)
+  }
+
+  #max(word: number): number {
+    return Math.max(...this.#values(word))
+  }
+
+  /** Of each vCPU. */
+  #values(word: number): number[] {
+    return Array.from({ length: this.#options.vcpus }, (_, i) =>
+      Atomics.load(this.#control, VCPU_CONTROL.FIRST + i * VCPU_CONTROL.WORDS_PER_VCPU + word),
+    )
   }
 }

@@ -1,7 +1,9 @@
 /** What a client's touches came to: exact, from every single one of them. */
+import { FIRST_TOUCHES_OF_STALL } from '../fault/first-touch.ts'
 
 /**
- * A touch of a page that is there costs well under it, a fault well over; `pagebase client` draws the same line.
+ * A touch of a page that is there costs well under it, a fault well over; `pagebase client` draws the same line. Where the first touch of such
+ * a page is slow (fault/first-touch.ts) the line is drawn further up.
  */
 export const STALL_NS_MIN = 2000
 
@@ -21,8 +23,10 @@ export interface StallFigures {
 
 const round = (value: number) => Number(value.toFixed(2))
 
-export function stallFigures(touchNs: Float64Array): StallFigures {
-  const stalls = touchNs.filter((ns) => ns > STALL_NS_MIN).sort()
+/** @param firstTouchNs what measureFirstTouchNs() says of the thread that touched, at most */
+export function stallFigures(touchNs: Float64Array, firstTouchNs = 0): StallFigures {
+  const minNs = Math.max(STALL_NS_MIN, FIRST_TOUCHES_OF_STALL * firstTouchNs)
+  const stalls = touchNs.filter((ns) => ns > minNs).sort()
   const count = stalls.length
   const us = (share: number) => round((stalls[Math.min(count - 1, Math.floor(count * share))] ?? 0) / 1000)
   return {

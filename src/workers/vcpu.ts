@@ -3,7 +3,9 @@
  * the page with the synthetic pattern, which it makes itself. Owned by one thread; the load stops that thread, whole,
  * until the page is there.
  */
+import { monotonicClock } from '../clock.ts'
 import { assert } from '../errors.ts'
+import { measureFirstTouchNs } from '../fault/first-touch.ts'
 import type { LazyMemory } from '../fault/lazy-memory.ts'
 import { fillSyntheticPage } from '../memory/synthetic.ts'
 import { NativeBuffer } from '../native/buffer.ts'
@@ -23,6 +25,8 @@ export const VCPU_CONTROL = {
   TOUCHED: 0,
   CHECKED: 1,
   CORRUPT: 2,
+  /** What measureFirstTouchNs() says, in nanoseconds. */
+  FIRST_TOUCH: 3,
 } as const
 export const VCPU_PHASE = { TOUCH: 0, SWEEP: 1, END: 2 } as const
 
@@ -102,7 +106,7 @@ export class Vcpu {
     }
   }
 
-  /** Runs the loops over scratch memory: the first samples must not be the interpreter's. */
+  /** Runs the loops over scratch memory: the first samples must not be the interpreter's. Then says what a first touch costs. */
   warmUp(): void {
     collectAllGarbage() // Now, for the view of the client's memory: what is compiled from here on stays.
     const scratch = new NativeBuffer(WARM_UP_PAGES * PAGE_BYTES, PAGE_BYTES)
@@ -115,6 +119,8 @@ export class Vcpu {
     Atomics.store(this.#control, this.#words + VCPU_CONTROL.TOUCHED, 0)
     Atomics.store(this.#control, this.#words + VCPU_CONTROL.CHECKED, 0)
     this.#seen.fill(0)
+    const firstTouchNs = Math.round(measureFirstTouchNs(monotonicClock))
+    Atomics.store(this.#control, this.#words + VCPU_CONTROL.FIRST_TOUCH, firstTouchNs)
   }
 
   /** Touches its share of the order, pausing in between. How long it took, milliseconds. */

@@ -1,6 +1,6 @@
 /**
  * Runs a touching thread on scratch memory of its own until the compiler has seen it: 32 threads that are compiled while they are measured
- * keep two processors busy for seconds, and a virtual machine that faults does not. Then it learns what a touch of a page costs that is there.
+ * keep two processors busy for seconds, and a virtual machine that faults does not.
  */
 import { PHASE, TOUCHER_WORDS, type Toucher, type ToucherPlan, tellAddress } from '../fault/toucher.ts'
 import { MADV, MAP, PROT } from '../native/abi.ts'
@@ -55,13 +55,6 @@ export function warmUpToucher(toucher: Toucher, plan: ToucherPlan, rehearsals: I
       letCompile(COMPILE_MS)
     }
   })
-  libc().madvise(address, bytes, MADV.DONTNEED)
-  // Before Linux 5.14 the kernel does not bring pages that nobody touches: the usual bound holds.
-  if (libc().madvise(address, bytes, MADV.POPULATE_WRITE) === 0) {
-    const firstTouches = LatencyHistogram.allocate()
-    toucher.run({ ...scratch, mode: 'walk', latency: firstTouches, hitNsMax: 0 })
-    toucher.learn(new LatencyHistogram(firstTouches).snapshot().percentileNs(50))
-  }
   libc().munmap(address, bytes)
   collectYoungGarbage()
 }

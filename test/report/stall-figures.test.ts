@@ -17,6 +17,12 @@ it('counts what exceeds the threshold and nothing else', () => {
   })
 })
 
+it('draws the line at three first touches of a page that is there, where that is further up', () => {
+  const ns = Float64Array.of(1999, 2001, 14_100, 14_101, 70_000)
+  expect(stallFigures(ns, 100)).toMatchObject({ touches: 5, count: 4 })
+  expect(stallFigures(ns, 4700)).toMatchObject({ touches: 5, count: 2, p50_us: 70, sum_ms: 0.08 })
+})
+
 it('has zeros for no touch and for no stall', () => {
   expect(stallFigures(new Float64Array(0))).toMatchObject({
     touches: 0,
