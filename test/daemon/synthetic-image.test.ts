@@ -1,4 +1,4 @@
-import { readdirSync, readFileSync, truncateSync, writeFileSync } from 'node:fs'
+import { existsSync, readdirSync, readFileSync, truncateSync, writeFileSync } from 'node:fs'
 import { expect, it } from 'vitest'
 import { makeSyntheticImage } from '../../src/daemon/synthetic-image.ts'
 import { fillSyntheticPage } from '../../src/memory/synthetic.ts'
@@ -47,8 +47,24 @@ it.each([1, 5, 512, 513])(
 /** Rights and file of the mapping that covers the address, as /proc/self/maps has them. */
 function mappingAt(address: number): string | undefined {
   for (const line of readFileSync('/proc/self/maps', 'utf8').split('\n')) {
-    const [begin, end] = (line.split(' ')[0] as string).split('-').map((hex) => Number.parseInt(hex, 16))
-    if ((begin as number) <= address && address < (end as number)) return line
+    if (covers(line, address)) return line
   }
   return undefined
 }
+
+/** A line of maps, or the entry of smaps that begins with it. */
+function covers(mapping: string, address: number): boolean {
+  const [begin, end] = (mapping.split(' ')[0] as string).split('-').map((hex) => Number.parseInt(hex, 16))
+  return (begin as number) <= address && address < (end as number)
+}
+
+it.skipIf(!existsSync('/sys/kernel/mm/transparent_hugepage'))(
+  'a synthetic image of one process asks for huge pages',
+  async () => {
+    const image = await makeSyntheticImage(4 << 20, false)
+    const mappings = readFileSync('/proc/self/smaps', 'utf8').split(/^(?=[0-9a-f]+-[0-9a-f]+ )/m)
+    const ours = mappings.find((mapping) => covers(mapping, image.description.address))
+    expect(ours).toMatch(/^VmFlags:.* hg/m)
+    image.close()
+  },
+)
