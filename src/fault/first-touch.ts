@@ -7,8 +7,8 @@ import type { Clock } from '../clock.ts'
 import { MADV, MAP, PROT } from '../native/abi.ts'
 import { check, libc, viewOf } from '../native/libc.ts'
 
-/** A touch that takes less than so many of those has found its page: a fault through a handler takes several of its system calls, and each costs as much there. */
-export const FIRST_TOUCHES_OF_STALL = 3
+/** A touch that takes less than so many of those has found its page: a fault through a handler takes several system calls, each an exit there, too. */
+const FIRST_TOUCHES_OF_STALL = 3
 
 const PAGE_BYTES = 4096
 const PAGE_WORDS = PAGE_BYTES / 4
@@ -34,4 +34,9 @@ export function measureFirstTouchNs(clock: Clock): number {
   } finally {
     libc().munmap(address, bytes)
   }
+}
+
+/** What divides touches that found their page from stalls: `leastNs`, or more where first touches are slow. */
+export function stallLineNs(leastNs: number, firstTouchNs: number): number {
+  return Math.max(leastNs, FIRST_TOUCHES_OF_STALL * firstTouchNs)
 }

@@ -9,7 +9,7 @@
 import type { Clock } from '../clock.ts'
 import { viewOf } from '../native/libc.ts'
 import { LatencyHistogram } from '../ring/histogram.ts'
-import { FIRST_TOUCHES_OF_STALL } from './first-touch.ts'
+import { stallLineNs } from './first-touch.ts'
 import { MissingPages } from './missing-pages.ts'
 
 /** States of the shared word TOUCHER_WORDS.PHASE, in their order. */
@@ -118,7 +118,7 @@ export class Toucher {
 
   /** @param firstTouchNs see first-touch.ts */
   learn(firstTouchNs: number): void {
-    this.#usualHitNsMax = Math.max(HIT_NS_MAX, FIRST_TOUCHES_OF_STALL * firstTouchNs)
+    this.#usualHitNsMax = stallLineNs(HIT_NS_MAX, firstTouchNs)
   }
 
   run(plan: ToucherPlan): ToucherResult {

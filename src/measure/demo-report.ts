@@ -1,5 +1,6 @@
 /** What the demo came to: the table, the sentence under it, and whether every byte was right. All from the figures. */
 import { cpus } from 'node:os'
+import { STALL_NS_MIN } from '../report/stall-figures.ts'
 import { formatCount, formatUs, type TableLine, textTable, threeDigits } from '../report/text-table.ts'
 import {
   type DemoResult,
@@ -112,8 +113,18 @@ export function demoPreface(report: DemoReport): string {
     `A client starts here while its ${image_bytes / 2 ** 20} MiB of memory are still in a source process; it touches pages that are not here`,
     `yet, and stands still (stalls) until they come over TCP. ${vcpus} vCPU thread${vcpus === 1 ? '' : 's'}, ${think_us} µs between touches; ${how}.`,
     ...(refusal === undefined ? [] : [`Not over userfaultfd: ${refusal}.`]),
+    ...slowTouches(report),
     `${link === null ? 'Loopback' : `A link of ${link}, emulated in the source`}, wait ${wait}, ${cpu}, Node ${node}.`,
   ].join('\n')
+}
+
+/** Where the machine makes even a touch of a page that is there slow, what is taken for a stall says so. */
+function slowTouches({ runs }: DemoReport): string[] {
+  const lineUs = Math.max(...runs.map((run) => run.stalls.line_us))
+  if (lineUs <= STALL_NS_MIN / 1000) return []
+  return [
+    `On this machine the first touch of a page that has come takes some µs by itself: up to ${lineUs.toFixed(0)} µs a touch is no stall.`,
+  ]
 }
 
 export function demoVerdict(report: DemoReport): string {

@@ -106,7 +106,7 @@ export class MeasuredClient {
 
   figures(): ClientFigures {
     return {
-      stalls: stallFigures(this.#touchNs, this.#max(VCPU_CONTROL.FIRST_TOUCH)),
+      stalls: stallFigures(this.#touchNs, this.#min(VCPU_CONTROL.FIRST_TOUCH)),
       elapsedMs: Math.max(...this.#touchedMs),
       checkedPages: this.#sum(VCPU_CONTROL.CHECKED),
       corruptPages: this.#sum(VCPU_CONTROL.CORRUPT),
@@ -182,8 +182,8 @@ export class MeasuredClient {
     return this.#values(word).reduce((sum, value) => sum + value, 0)
   }
 
-  #max(word: number): number {
-    return Math.max(...this.#values(word))
+  #min(word: number): number {
+    return Math.min(...this.#values(word))
   }
 
   /** Of each vCPU. */

@@ -1,5 +1,5 @@
 /** What a client's touches came to: exact, from every single one of them. */
-import { FIRST_TOUCHES_OF_STALL } from '../fault/first-touch.ts'
+import { stallLineNs } from '../fault/first-touch.ts'
 
 /**
  * A touch of a page that is there costs well under it, a fault well over; `pagebase client` draws the same line. Where the first touch of such
@@ -9,6 +9,8 @@ export const STALL_NS_MIN = 2000
 
 export interface StallFigures {
   readonly touches: number
+  /** A touch that took no longer found its page there. */
+  readonly line_us: number
   /** Touches that stood still. */
   readonly count: number
   /** The first touch of all, stall or not. */
@@ -23,14 +25,15 @@ export interface StallFigures {
 
 const round = (value: number) => Number(value.toFixed(2))
 
-/** @param firstTouchNs what measureFirstTouchNs() says of the thread that touched, at most */
+/** @param firstTouchNs the least that measureFirstTouchNs() says of the threads that touched: what delayed one hides no stall of another */
 export function stallFigures(touchNs: Float64Array, firstTouchNs = 0): StallFigures {
-  const minNs = Math.max(STALL_NS_MIN, FIRST_TOUCHES_OF_STALL * firstTouchNs)
-  const stalls = touchNs.filter((ns) => ns > minNs).sort()
+  const lineNs = stallLineNs(STALL_NS_MIN, firstTouchNs)
+  const stalls = touchNs.filter((ns) => ns > lineNs).sort()
   const count = stalls.length
   const us = (share: number) => round((stalls[Math.min(count - 1, Math.floor(count * share))] ?? 0) / 1000)
   return {
     touches: touchNs.length,
+    line_us: round(lineNs / 1000),
     count,
     first_us: round((touchNs[0] ?? 0) / 1000),
     p50_us: us(0.5),

@@ -23,7 +23,7 @@ function result(p99: Record<DemoRun['prefault'], number>, change: Partial<DemoRu
         pages_total: 1000,
         pages_touched: workload === 'random' ? 300 : 1000,
         stalls: {
-          ...{ touches: 300, count: 200, first_us: us, p50_us: us / 2, p90_us: us },
+          ...{ touches: 300, line_us: 2, count: 200, first_us: us, p50_us: us / 2, p90_us: us },
           ...{ p99_us: us, p999_us: us, max_us: us, sum_ms: us / 10 },
         },
         all_here_ms: prefault === 'off' && workload === 'random' ? null : 500,
@@ -105,5 +105,14 @@ describe('the report of the demo', () => {
       refusal: 'no; run as root',
     } as const
     expect(demoPreface(demoReport(refused, context))).toContain('Not over userfaultfd: no; run as root.')
+  })
+
+  it('says what it takes for a stall where first touches are slow, and nothing where they are not', () => {
+    const { runs, ...rest } = result({ off: 100, shared: 900, 'own-lane': 105 })
+    expect(demoPreface(demoReport({ ...rest, runs }, context))).not.toContain('no stall')
+    const slow = runs.map((run, i) => ({ ...run, stalls: { ...run.stalls, line_us: i === 2 ? 14.4 : 13 } }))
+    expect(demoPreface(demoReport({ ...rest, runs: slow }, context))).toContain(
+      'up to 14 µs a touch is no stall',
+    )
   })
 })

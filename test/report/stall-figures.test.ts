@@ -6,6 +6,7 @@ it('counts what exceeds the threshold and nothing else', () => {
   const ns = Float64Array.from([STALL_NS_MIN, 50_000, 100, 150_000, STALL_NS_MIN + 1000])
   expect(stallFigures(ns)).toEqual({
     touches: 5,
+    line_us: 2,
     count: 3,
     first_us: 2,
     p50_us: 50,
@@ -19,8 +20,14 @@ it('counts what exceeds the threshold and nothing else', () => {
 
 it('draws the line at three first touches of a page that is there, where that is further up', () => {
   const ns = Float64Array.of(1999, 2001, 14_100, 14_101, 70_000)
-  expect(stallFigures(ns, 100)).toMatchObject({ touches: 5, count: 4 })
-  expect(stallFigures(ns, 4700)).toMatchObject({ touches: 5, count: 2, p50_us: 70, sum_ms: 0.08 })
+  expect(stallFigures(ns, 100)).toMatchObject({ touches: 5, line_us: 2, count: 4 })
+  expect(stallFigures(ns, 4700)).toMatchObject({
+    touches: 5,
+    line_us: 14.1,
+    count: 2,
+    p50_us: 70,
+    sum_ms: 0.08,
+  })
 })
 
 it('has zeros for no touch and for no stall', () => {
