@@ -93,6 +93,7 @@ export class SourceLink {
   /** A demand reply is handed to the socket so long after it was due. */
   recordLateness(latenessNs: number): void {
     this.#lateness.record(latenessNs)
+    this.#margin.onDelivered(latenessNs)
   }
 
   /** How long the thread may sleep; 0: something is due within what a sleep is exact. */

@@ -1,13 +1,19 @@
 /**
- * How long before its time a thread asks to be woken. A timer of a virtual machine ends a sleep 40 to 130 µs late,
- * by how deep the processor slept; this learns by how much, so that what is urgent can be met by spinning a few
- * microseconds, and what is not comes on time in the middle without any spinning. Pure: time is handed in.
+ * How long before its time a thread asks to be woken. A timer of a virtual machine ends a sleep 40 to 130 µs late, and whoever
+ * has slept for long finds its caches cold: after 25 ms another 0.2 ms pass between waking and sending. This learns by how
+ * much, so that what is urgent can be met by spinning for the rest, and what is not comes on time in the middle without any
+ * spinning. Pure: time is handed in.
  */
-const STEP_NS = 2000
+const BULK_STEP_NS = 2000
+/** Of its own value, so that few samples take it from what a warm processor needs to what a cold one does. */
+const URGENT_STEP = 1 / 16
+const URGENT_NS_MIN = 5000
 const NS_MAX = 400_000
-/** Of wake-ups, the share that is in time for what is urgent, and the share that is early for what is not. */
+/** Of sleeps, the share that is over in time for what is urgent, and the share that is early for what is not. */
 const URGENT_IN_TIME = 0.9
 const BULK_EARLY = 0.1
+/** Handed over within this is in time: a turn takes as long. */
+const IN_TIME_NS = 5000
 /** Sleeping less than this is not worth the system call. */
 const SLEEP_NS_MIN = 5000
 
@@ -15,6 +21,8 @@ export class WakeMargin {
   #urgentNs = 60_000
   #bulkNs = 30_000
   #askedNs = Infinity
+  #isForUrgent = false
+  #wasForUrgent = false
 
   /**
    * Nanoseconds to sleep now; 0: spin. Urgent things are awaited spinning when they come closer than a sleep is
@@ -24,7 +32,9 @@ export class WakeMargin {
   sleepNs(urgentNs: number, bulkNs: number, nowNs: number): number {
     const urgentSleepNs = urgentNs - nowNs - this.#urgentNs
     if (urgentSleepNs < SLEEP_NS_MIN || bulkNs <= nowNs) return this.#ask(Infinity, 0)
-    const sleepNs = Math.min(urgentSleepNs, Math.max(1, bulkNs - nowNs - this.#bulkNs))
+    const bulkSleepNs = Math.max(1, bulkNs - nowNs - this.#bulkNs)
+    const sleepNs = Math.min(urgentSleepNs, bulkSleepNs)
+    this.#isForUrgent = urgentSleepNs <= bulkSleepNs
     return this.#ask(nowNs + sleepNs, sleepNs)
   }
 
@@ -37,13 +47,17 @@ export class WakeMargin {
   onWoken(nowNs: number): void {
     const lateNs = nowNs - this.#askedNs
     if (!(lateNs >= 0)) return
-    this.#urgentNs = toQuantile(this.#urgentNs, lateNs, URGENT_IN_TIME)
-    this.#bulkNs = toQuantile(this.#bulkNs, lateNs, BULK_EARLY)
+    this.#wasForUrgent = this.#isForUrgent
+    const step = lateNs > this.#bulkNs ? BULK_EARLY * BULK_STEP_NS : (BULK_EARLY - 1) * BULK_STEP_NS
+    this.#bulkNs = Math.max(0, Math.min(NS_MAX, this.#bulkNs + step))
   }
-}
 
-/** A step towards the value that a share of all samples is below: in balance, the steps up and down cancel out. */
-function toQuantile(ns: number, sampleNs: number, share: number): number {
-  const step = sampleNs > ns ? share * STEP_NS : (share - 1) * STEP_NS
-  return Math.max(0, Math.min(NS_MAX, ns + step))
+  /** Something urgent has been handed over so long after its time; the first after a sleep for its sake says how long that should have been. */
+  onDelivered(lateNs: number): void {
+    if (!this.#wasForUrgent) return
+    this.#wasForUrgent = false
+    // Towards the value that nine of ten need less than: in balance, the steps up and down cancel out.
+    const step = lateNs > IN_TIME_NS ? URGENT_IN_TIME : URGENT_IN_TIME - 1
+    this.#urgentNs = Math.max(URGENT_NS_MIN, Math.min(NS_MAX, this.#urgentNs * (1 + step * URGENT_STEP)))
+  }
 }
