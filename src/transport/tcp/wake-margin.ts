@@ -23,6 +23,7 @@ export class WakeMargin {
   #askedNs = Infinity
   #isForUrgent = false
   #wasForUrgent = false
+  #isSpinning = false
 
   /**
    * Nanoseconds to sleep now; 0: spin. Urgent things are awaited spinning when they come closer than a sleep is
@@ -31,7 +32,8 @@ export class WakeMargin {
    */
   sleepNs(urgentNs: number, bulkNs: number, nowNs: number): number {
     const urgentSleepNs = urgentNs - nowNs - this.#urgentNs
-    if (urgentSleepNs < SLEEP_NS_MIN || bulkNs <= nowNs) return this.#ask(Infinity, 0)
+    this.#isSpinning = urgentSleepNs < SLEEP_NS_MIN
+    if (this.#isSpinning || bulkNs <= nowNs) return this.#ask(Infinity, 0)
     const bulkSleepNs = Math.max(1, bulkNs - nowNs - this.#bulkNs)
     const sleepNs = Math.min(urgentSleepNs, bulkSleepNs)
     this.#isForUrgent = urgentSleepNs <= bulkSleepNs
@@ -52,12 +54,18 @@ export class WakeMargin {
     this.#bulkNs = Math.max(0, Math.min(NS_MAX, this.#bulkNs + step))
   }
 
-  /** Something urgent has been handed over so long after its time; the first after a sleep for its sake says how long that should have been. */
+  /**
+   * Something urgent has been handed over so long after its time. The first after a sleep for its sake says how long that should
+   * have been. One that was met spinning, without any sleep, says that the margin may be shorter: else it would never be tried again.
+   */
   onDelivered(lateNs: number): void {
-    if (!this.#wasForUrgent) return
+    const isLate = lateNs > IN_TIME_NS
+    const isTaught = this.#wasForUrgent || (this.#isSpinning && !isLate)
     this.#wasForUrgent = false
+    this.#isSpinning = false
+    if (!isTaught) return
     // Towards the value that nine of ten need less than: in balance, the steps up and down cancel out.
-    const step = lateNs > IN_TIME_NS ? URGENT_IN_TIME : URGENT_IN_TIME - 1
+    const step = isLate ? URGENT_IN_TIME : URGENT_IN_TIME - 1
     this.#urgentNs = Math.max(URGENT_NS_MIN, Math.min(NS_MAX, this.#urgentNs * (1 + step * URGENT_STEP)))
   }
 }

@@ -64,6 +64,28 @@ describe('WakeMargin', () => {
     expect(margin.sleepNs(1e9, Infinity, 0)).toBe(after)
   })
 
+  it('tries to sleep again after a time in which it was late all the same', () => {
+    const margin = new WakeMargin()
+    const DUE_NS = 200_000
+    for (let round = 0; round < 100; round++) {
+      margin.sleepNs(25e6, Infinity, 0)
+      margin.onWoken(26e6)
+      margin.onDelivered(1e6)
+    }
+    expect(margin.sleepNs(DUE_NS, Infinity, 0)).toBe(0) // As long a margin as it may have: it spins for what is nearer.
+    let rounds = 0
+    while (margin.sleepNs(DUE_NS, Infinity, 0) === 0 && rounds < 1000) {
+      margin.onDelivered(0)
+      rounds++
+    }
+    expect(rounds).toBeLessThan(200)
+    // Late although it spun: it had lost its processor, and a longer margin would not have helped.
+    const before = margin.sleepNs(25e6, Infinity, 0)
+    expect(margin.sleepNs(1000, Infinity, 0)).toBe(0)
+    margin.onDelivered(1e6)
+    expect(margin.sleepNs(25e6, Infinity, 0)).toBe(before)
+  })
+
   it('wakes on time in the middle for what is not urgent, seldom early', () => {
     const learned = wakeUps('bulk', (round) => 40_000 + ((round * 7919) % 20_000), 4000).slice(3000)
     expect(learned.filter((pastNs) => pastNs < 0).length).toBeLessThan(200)
