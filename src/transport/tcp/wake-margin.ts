@@ -8,6 +8,8 @@ const BULK_STEP_NS = 2000
 /** Of its own value, so that few samples take it from what a warm processor needs to what a cold one does. */
 const URGENT_STEP = 1 / 16
 const URGENT_NS_MIN = 5000
+/** Before anything is learned; what is met without sleeping is no reason to believe in an exacter timer. */
+const URGENT_NS_START = 60_000
 const NS_MAX = 400_000
 /** Of sleeps, the share that is over in time for what is urgent, and the share that is early for what is not. */
 const URGENT_IN_TIME = 0.9
@@ -18,7 +20,7 @@ const IN_TIME_NS = 5000
 const SLEEP_NS_MIN = 5000
 
 export class WakeMargin {
-  #urgentNs = 60_000
+  #urgentNs = URGENT_NS_START
   #bulkNs = 30_000
   #askedNs = Infinity
   #isForUrgent = false
@@ -56,11 +58,12 @@ export class WakeMargin {
 
   /**
    * Something urgent has been handed over so long after its time. The first after a sleep for its sake says how long that should
-   * have been. One that was met spinning, without any sleep, says that the margin may be shorter: else it would never be tried again.
+   * have been. One that was met spinning, without any sleep, takes a long margin back: else it would never be tried again.
    */
   onDelivered(lateNs: number): void {
     const isLate = lateNs > IN_TIME_NS
-    const isTaught = this.#wasForUrgent || (this.#isSpinning && !isLate)
+    const isTooLong = this.#isSpinning && !isLate && this.#urgentNs > URGENT_NS_START
+    const isTaught = this.#wasForUrgent || isTooLong
     this.#wasForUrgent = false
     this.#isSpinning = false
     if (!isTaught) return
