@@ -90,6 +90,11 @@ export const LEVELS = {
     on: 'of what prefault has received, pages that somebody waits for are placed first, the rest in calls of 40 µs while demand is about',
     off: 'in their order, a reply in one call',
   },
+  rests: {
+    at: ['attach'],
+    on: 'with fewer than four processors, beside faults prefault works for 30 µs and rests for thrice as long',
+    off: 'it works as long as replies come',
+  },
   twin: {
     at: ['attach'],
     on: 'over shm, prefault places long runs from two threads',

@@ -19,7 +19,8 @@ const PREFAULT_BELL = 6 * LINE_WORDS
 const USERFAULTFD = 7 * LINE_WORDS
 const PLACING = 8 * LINE_WORDS
 const ANSWERED = 9 * LINE_WORDS
-const REGIONS = 10 * LINE_WORDS
+const PROMOTED = 10 * LINE_WORDS
+const REGIONS = 11 * LINE_WORDS
 const BOARD_WORDS = REGIONS + REGION_TABLE_WORDS
 
 /** STATE is `epoch * 4 + phase`: an epoch is one client's session. */
@@ -131,6 +132,15 @@ export class Board {
 
   pending(): number {
     return Atomics.load(this.#words, PENDING)
+  }
+
+  /** Of these, pages that prefault has in flight. Demand agent writes. */
+  setPromoted(pages: number): void {
+    Atomics.store(this.#words, PROMOTED, pages)
+  }
+
+  promoted(): number {
+    return Atomics.load(this.#words, PROMOTED)
   }
 
   /** Demand agent only: a fault has been answered after `ns`. */

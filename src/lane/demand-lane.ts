@@ -89,6 +89,7 @@ export class DemandLane implements CompletionSink, FaultSink {
   readonly #freeWork: Int32Array
   #freeWorkCount = 0
   #pendingShown = 0
+  #promotedShown = 0
   #bytesShown = 0
 
   constructor(channel: Channel, parts: DemandLaneParts) {
@@ -471,6 +472,11 @@ export class DemandLane implements CompletionSink, FaultSink {
       this.#bytesShown = bytes
     }
     this.#tellNeighbours()
+    const promoted = this.#promoted.count
+    if (promoted !== this.#promotedShown) {
+      this.#board.setPromoted(promoted)
+      this.#promotedShown = promoted
+    }
     const pending = this.pending
     if (pending === this.#pendingShown) return
     this.#board.setPending(pending)

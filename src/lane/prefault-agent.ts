@@ -12,6 +12,7 @@ import type { Doorbell } from '../ring/doorbell.ts'
 import type { Channel } from '../transport/transport.ts'
 import { type Board, PHASE } from './board.ts'
 import type { PrefaultLane } from './prefault-lane.ts'
+import type { Rests } from './rests.ts'
 
 const SLOT_BELL = 0
 const SLOT_CHANNEL = 1
@@ -27,6 +28,8 @@ export interface PrefaultAgentParts {
   readonly bell: EventFd
   readonly demandBell: Doorbell
   readonly clock: Clock
+  /** Undefined: none, a processor is free for everybody, or level `rests` is off. */
+  readonly rests?: Rests | undefined
 }
 
 export class PrefaultAgent {
@@ -70,7 +73,9 @@ export class PrefaultAgent {
       lane.begin(this.#parts.makePlacer())
     }
     const work = this.#laneTurn()
-    if (work > 0 && (lane.isClientGone || board.remaining() === 0)) demandBell.wake()
+    if (work === 0) return 0
+    if (lane.isClientGone || board.remaining() === 0) demandBell.wake()
+    else this.#parts.rests?.afterTurn(lane)
     return work
   }
 
@@ -116,14 +121,16 @@ export class PrefaultAgent {
 
   /** The lane's own reason to come back earlier than anything announces. */
   park(timeoutMs: number): void {
-    const { lane } = this.#parts
+    const { lane, rests } = this.#parts
     let ms = this.#isPreparing ? 0 : timeoutMs
     const hasMore = !lane.isDrained && !lane.isClientGone
     if (this.#isRunning && (lane.hasOwnWork || this.#isChannelBroken || hasMore)) ms = Math.min(ms, 1)
     const channelFd = this.#isChannelBroken ? -1 : this.#channel.pollFd
     if (!this.#isChannelBroken && lane.readsInFlight > 0 && this.#channel.armForPark()) ms = 0
     this.#poll.set(SLOT_CHANNEL, channelFd, this.#channel.pollEvents)
+    rests?.beforeSleep()
     if (this.#poll.wait(ms) > 0 && this.#poll.revents(SLOT_BELL) !== 0) this.#parts.bell.drain()
+    rests?.afterSleep()
   }
 
   close(): void {

@@ -14,10 +14,11 @@ import { type Channel, COMPLETION, type CompletionSink } from '../transport/tran
 import type { Board } from './board.ts'
 import { Deferred } from './deferred.ts'
 import type { Neighbours } from './neighbours.ts'
+import type { Resting } from './rests.ts'
 import { RunPlacer } from './run-placer.ts'
 import type { PrefaultCounter } from './stats.ts'
 
-const COMPLETIONS_PER_TURN_MAX = 4
+const COMPLETIONS_PER_TURN_MAX = 2
 const READS_PER_TURN_MAX = 16
 const DEFERRED_PAGES = 256
 /** Turns without a fault after which demand is no longer about. */
@@ -45,7 +46,7 @@ export interface PrefaultLaneParts {
   readonly onPromotedDone: () => void
 }
 
-export class PrefaultLane implements CompletionSink {
+export class PrefaultLane implements CompletionSink, Resting {
   /**
    * The kernel refuses to place for this client. Nothing more is asked for, and what was is given up: whoever waits
    * for such a page is the demand lane's, which finds out for itself whether there is a client.
@@ -144,6 +145,19 @@ export class PrefaultLane implements CompletionSink {
   /** True when a turn can do something that no file descriptor will announce. */
   get hasOwnWork(): boolean {
     return this.#deferred.count > 0
+  }
+
+  takeRest(): boolean {
+    return this.#parts.window.takeRest()
+  }
+
+  get waiting(): number {
+    const { board, neighbours } = this.#parts
+    return board.pending() + (neighbours?.pendingElsewhere() ?? 0)
+  }
+
+  get isAwaited(): boolean {
+    return this.#parts.board.promoted() > 0
   }
 
   /** One turn: bounded, never blocking. Returns how much moved; 0 is idle. */

@@ -20,6 +20,8 @@ import type { Window } from './window.ts'
 const ACTIVE_NS = 20e6
 /** After a fault that came alone, with none in the ACTIVE_NS before it: a client's first touch, or a rare one. */
 const ACTIVE_ALONE_NS = 5e6
+/** Faults that come so soon one after the other are a client's that does little else: a light one loses little to prefault, and prefault much to rests. */
+const DENSE_NS = 200_000
 /** What one read may occupy the road for while demand is active; a page at least, and one at 1 Gbit/s. */
 const READ_NS = 45_000
 /** The same while no demand is active, but a quantum at least: what the first fault after a quiet time may find ahead of it. */
@@ -52,6 +54,8 @@ export class AdaptiveWindow implements Window {
   #nearFaults = 0
   /** As of the last fault. */
   #isFollowed = false
+  /** A fault has come soon after another, and not near what prefault is about. */
+  #isRestDue = false
   /** In flight beyond what the road holds, at the last look. */
   #queuedBytes = 0
 
@@ -73,7 +77,9 @@ export class AdaptiveWindow implements Window {
     // On a slow road a client that follows waits for the wire, and more in flight would only be ahead of somebody else.
     this.#isFollowed = this.#mayFollow && this.#nearFaults >= FOLLOWING_FAULTS && this.#rate.isFast
     if (this.#isFollowed) return
-    const isAlone = nowNs - this.#demandAtNs >= ACTIVE_NS
+    const sinceNs = nowNs - this.#demandAtNs
+    if (sinceNs < DENSE_NS && this.#nearFaults < FOLLOWING_FAULTS) this.#isRestDue = true
+    const isAlone = sinceNs >= ACTIVE_NS
     this.#demandAtNs = nowNs
     this.#stayActive(nowNs + (isAlone ? ACTIVE_ALONE_NS : ACTIVE_NS))
   }
@@ -84,6 +90,12 @@ export class AdaptiveWindow implements Window {
 
   onDemandAnswered(ns: number): void {
     this.#rate.onDemandAnswered(ns)
+  }
+
+  takeRest(): boolean {
+    const isDue = this.#isRestDue
+    this.#isRestDue = false
+    return isDue
   }
 
   readPages(pagesMax: number, nowNs: number): number {

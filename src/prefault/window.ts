@@ -16,6 +16,8 @@ export interface Window {
   onDemand(nowNs: number, isNear: boolean): void
   /** A fault has been answered on the demand lane, `ns` after it was read. */
   onDemandAnswered(ns: number): void
+  /** Whether such faults have come since the last call that the prefault thread is to rest beside them. */
+  takeRest(): boolean
   /** A read of `bytes` has come back after `rttNs`. */
   onCompletion(bytes: number, rttNs: number, nowNs: number): void
 }
@@ -40,6 +42,10 @@ export class FixedWindow implements Window {
 
   onDemandAnswered(): void {}
 
+  takeRest(): boolean {
+    return false
+  }
+
   onCompletion(): void {}
 }
 
@@ -62,6 +68,10 @@ export class GatedWindow implements Window {
   onDemand(): void {}
 
   onDemandAnswered(): void {}
+
+  takeRest(): boolean {
+    return false
+  }
 
   onCompletion(): void {}
 }
@@ -93,6 +103,10 @@ export class GrowingWindow implements Window {
 
   onDemandAnswered(): void {}
 
+  takeRest(): boolean {
+    return false
+  }
+
   onCompletion(): void {
     this.#limit = Math.min(this.#limit + this.#step, this.#max)
   }
@@ -117,6 +131,10 @@ export class HeedlessWindow implements Window {
   onDemand(): void {}
 
   onDemandAnswered(): void {}
+
+  takeRest(): boolean {
+    return false
+  }
 
   onCompletion(bytes: number, rttNs: number, nowNs: number): void {
     this.#window.onCompletion(bytes, rttNs, nowNs)

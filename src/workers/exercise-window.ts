@@ -23,6 +23,8 @@ const QUEUE_NS = 400_000
 const STEPS_PER_AGE = 333
 const AGE_NS = 6e9
 const STEPS_PER_ANSWER = 5
+/** Two faults at a time. */
+const STEPS_PER_PAIR = 6
 
 /**
  * Several windows, for the startup comes once in the life of one, and each of the phases may meet it.
@@ -50,7 +52,10 @@ function exercise(
   let nowNs = 1e12 + 0.5
   for (let step = 0; step < steps; step++) {
     const phase = (firstPhase + Math.floor(step / STEPS_PER_PHASE)) % PHASES
-    if (phase > 0 && step % 2 === 0) window.onDemand(nowNs, phase === 2)
+    if (phase > 0 && step % 2 === 0) {
+      window.onDemand(nowNs, phase === 2)
+      if (step % STEPS_PER_PAIR === 0) window.onDemand(nowNs, phase === 2)
+    }
     const pages = window.readPages(pagesMax, nowNs)
     const free = window.bytes(phase % PENDING_PHASES, nowNs)
     const bytes = Math.max(1, Math.min(pages, Math.floor(free / pageBytes))) * pageBytes
@@ -58,6 +63,7 @@ function exercise(
     const queueNs = step % STEPS_PER_ROAD < QUEUE_STEPS ? QUEUE_NS : 0
     nowNs += Math.max(STEP_NS_MIN, roadNs) + (step % STEPS_PER_AGE === 0 ? AGE_NS : 0)
     if (phase > 0 && step % STEPS_PER_ANSWER === 0) window.onDemandAnswered(SHORTEST_NS + queueNs)
+    window.takeRest()
     window.onCompletion(bytes, SHORTEST_NS + roadNs + queueNs, nowNs)
   }
 }

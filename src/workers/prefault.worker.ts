@@ -12,6 +12,7 @@ import { Board, PHASE } from '../lane/board.ts'
 import { Neighbours } from '../lane/neighbours.ts'
 import { PrefaultAgent } from '../lane/prefault-agent.ts'
 import { PrefaultLane } from '../lane/prefault-lane.ts'
+import { Rests } from '../lane/rests.ts'
 import { PREFAULT_COUNTERS } from '../lane/stats.ts'
 import { isOn } from '../levels.ts'
 import { PageTable } from '../memory/page-table.ts'
@@ -33,8 +34,11 @@ import { runAgent } from './run-agent.ts'
 import { runWorker } from './run-worker.ts'
 import { StandingAside } from './standing-aside.ts'
 import { loadTransport, openLane, schemeOf } from './transports.ts'
-import { makeWait } from './wait.ts'
+import { makeGiveWay, makeWait } from './wait.ts'
 import { warmUpPrefault, warmUpPrefaultBriefly } from './warm-up-prefault.ts'
+
+/** Of the work before it: a rehearsal does not stand about. */
+const REHEARSED_REST_PART = 0.2
 
 await runWorker('prefault', parentPort, async (tell) => {
   const plan = workerData as AttachPlan | LazyPlan
@@ -54,9 +58,17 @@ await runWorker('prefault', parentPort, async (tell) => {
     if (!aside || !times) return wait
     return new StandingAside(wait, clock, times.read, isRehearsal ? () => {} : aside)
   }
-  const mayRehearse =
-    rehearsals !== undefined &&
-    ifAllowed(() => warmUpPrefaultBriefly(clock, makeStrategy(true), home !== undefined))
+  const giveWay = makeGiveWay(true)
+  const nap = makeNap()
+  const makeRests = (part?: number) =>
+    giveWay && isOn('rests', without) ? new Rests(clock, giveWay, nap, part) : undefined
+  const rehearsed = () => ({
+    clock,
+    wait: makeStrategy(true),
+    rests: makeRests(REHEARSED_REST_PART),
+    hasNeighbours: home !== undefined,
+  })
+  const mayRehearse = rehearsals !== undefined && ifAllowed(() => warmUpPrefaultBriefly(rehearsed()))
   const demandEvent = new EventFd(plan.demandBellFd)
   const demandBell = board.demandBell({ signal: () => demandEvent.signal(), sleep: () => {} })
   const bell = new EventFd(plan.prefaultBellFd)
@@ -83,7 +95,7 @@ await runWorker('prefault', parentPort, async (tell) => {
     const hasWork = () =>
       doorbell.isStopped() || board.phase() !== PHASE.IDLE || neighbours?.faultsElsewhere() !== faultsBefore
     awaitReady(rehearsals, hasWork)
-    ifAllowed(() => warmUpPrefault(clock, makeStrategy(true), rehearsals, hasWork, home !== undefined))
+    ifAllowed(() => warmUpPrefault(rehearsed(), rehearsals, hasWork))
   }
   const lane = new PrefaultLane(channel, {
     table: new PageTable(plan.table, plan.pageCount),
@@ -96,7 +108,7 @@ await runWorker('prefault', parentPort, async (tell) => {
     readPagesMax: QUIET_READ_PAGES_MAX,
     placesAwaitedFirst: isOn('awaited', without),
     neighbours: isOn('neighbours', without) ? neighbours : undefined,
-    pause: makeNap(),
+    pause: nap,
     onPromotedDone: () => demandBell.wake(),
   })
   const errand = plan.errand && new Errand(plan.errand)
@@ -119,6 +131,7 @@ await runWorker('prefault', parentPort, async (tell) => {
     bell,
     demandBell,
     clock,
+    rests: makeRests(),
   })
   runAgent(agent, doorbell, makeStrategy(false), () => false)
   agent.close()

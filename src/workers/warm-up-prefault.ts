@@ -12,6 +12,7 @@ import { allocateBoard, Board } from '../lane/board.ts'
 import { allocateNeighbours, Neighbours } from '../lane/neighbours.ts'
 import { PrefaultAgent } from '../lane/prefault-agent.ts'
 import { PrefaultLane } from '../lane/prefault-lane.ts'
+import type { Rests } from '../lane/rests.ts'
 import { PREFAULT_COUNTERS } from '../lane/stats.ts'
 import { PAGE, PageTable } from '../memory/page-table.ts'
 import { MADV, MAP, PROT } from '../native/abi.ts'
@@ -58,9 +59,9 @@ const TURNS_MAX = 40 * PAGES
  * A short life, before anything real is made: what is made then has the shape that the compiler sees later, and closing,
  * which changes what it takes for constant, is nothing new.
  */
-export function warmUpPrefaultBriefly(clock: Clock, wait: WaitStrategy, hasNeighbours: boolean): void {
+export function warmUpPrefaultBriefly(agent: RehearsedPrefault): void {
   const [pages, windowSteps] = [PAGES_AT_FIRST, WINDOW_STEPS_AT_FIRST]
-  live({ pages, windowSteps, life: 0, sessions: 1, clock, wait, hasNeighbours, isStopped: () => false })
+  live({ ...agent, pages, windowSteps, life: 0, sessions: 1, isStopped: () => false })
 }
 
 /**
@@ -69,41 +70,35 @@ export function warmUpPrefaultBriefly(clock: Clock, wait: WaitStrategy, hasNeigh
  * @param isStopped asked every so many turns: there is something to do
  */
 export function warmUpPrefault(
-  clock: Clock,
-  wait: WaitStrategy,
+  agent: RehearsedPrefault,
   rehearsals: Int32Array,
   isStopped: () => boolean,
-  hasNeighbours: boolean,
 ): void {
   if (isStopped()) return
   withEagerCompiler(rehearsals, () => {
     for (const [life, sessions] of SESSIONS_OF_LIVES.entries()) {
       if (!isStopped())
-        live({
-          pages: PAGES,
-          windowSteps: WINDOW_STEPS,
-          life: life + 1,
-          sessions,
-          clock,
-          wait,
-          hasNeighbours,
-          isStopped,
-        })
+        live({ ...agent, pages: PAGES, windowSteps: WINDOW_STEPS, life: life + 1, sessions, isStopped })
     }
   })
   if (!isStopped()) collectYoungGarbage()
 }
 
-interface Life {
+/** As the agent will be in earnest. */
+export interface RehearsedPrefault {
+  readonly clock: Clock
+  readonly wait: WaitStrategy
+  readonly rests: Rests | undefined
+  /** It is one of several in its process. */
+  readonly hasNeighbours: boolean
+}
+
+interface Life extends RehearsedPrefault {
   readonly pages: number
   readonly windowSteps: number
   /** How many there were before. */
   readonly life: number
   readonly sessions: number
-  readonly clock: Clock
-  readonly wait: WaitStrategy
-  /** The agent is one of several in its process. */
-  readonly hasNeighbours: boolean
   readonly isStopped: () => boolean
 }
 
@@ -122,7 +117,7 @@ function live(life: Life): void {
 }
 
 function rehearse(
-  { pages, windowSteps, life, sessions, clock, wait, hasNeighbours, isStopped }: Life,
+  { pages, windowSteps, life, sessions, clock, wait, rests, hasNeighbours, isStopped }: Life,
   road: ScratchRoad,
   fd: number,
 ): void {
@@ -192,6 +187,7 @@ function rehearse(
     bell,
     demandBell,
     clock,
+    rests,
   })
   const hints = new RingProducer(board.memory.hints)
   const page = new NativeBuffer(PAGE_BYTES, PAGE_BYTES)
@@ -237,6 +233,7 @@ function touch(table: PageTable, board: Board, hints: RingProducer): void {
   const page = isWaiting ? pages : table.find(PAGE.PREFAULTING, 0, pages) + PAGES_INTO_RUN
   const isPromoted = page < pages && table.tryMove(page, PAGE.PREFAULTING, PAGE.PROMOTED)
   board.setPending(isWaiting || isPromoted ? 1 : 0)
+  board.setPromoted(isPromoted ? 1 : 0)
   board.showAnswered(ANSWERED_NS)
   tell(hints, page % pages)
 }

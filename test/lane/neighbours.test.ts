@@ -79,6 +79,7 @@ describe('faults elsewhere', () => {
       readPages: (pagesMax) => pagesMax,
       onDemand: (_nowNs, isNear) => seen.push(['fault', isNear]),
       onDemandAnswered: () => {},
+      takeRest: () => false,
       onCompletion: () => {},
     }
     const channel = {
@@ -116,6 +117,7 @@ describe('faults elsewhere', () => {
     ])
     heeding.doWork() // No new one.
     expect(seen.splice(0)).toEqual([['pending', 5]])
+    expect([heedless.waiting, heeding.waiting]).toEqual([2, 5])
   })
 })
 

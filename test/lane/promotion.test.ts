@@ -159,6 +159,26 @@ describe('a fault on a page that prefault has in flight', () => {
     },
   )
 
+  it('keeps prefault from resting until it has come', async () => {
+    const rests: boolean[] = []
+    demand.onFault(40)
+    prefault.doWork()
+    demand.doWork(false, false)
+    rests.push(prefault.isAwaited)
+    demand.onFault(7)
+    await stepUntil(
+      () => demand.doWork(true, false),
+      () => table.state(40) === PAGE.PRESENT,
+    )
+    rests.push(prefault.isAwaited)
+    await stepUntil(
+      () => prefault.doWork() + demand.doWork(true, false),
+      () => demand.pending === 0,
+    )
+    rests.push(prefault.isAwaited)
+    expect(rests).toEqual([false, true, false])
+  })
+
   it('is placed in its turn without level `awaited`', async () => {
     prefault.end()
     prefault = makePrefault(false)

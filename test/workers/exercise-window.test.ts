@@ -15,6 +15,7 @@ interface Seen {
   readonly bytes: number[]
   readonly isNear: Set<boolean>
   readonly pending: Set<number>
+  readonly rests: Set<boolean>
   /** Looks at which one read was all that might be in flight, after a long time. */
   drains: number
   isLastOrderKept: boolean
@@ -27,6 +28,7 @@ function watched(window: Window): [Window, Seen] {
     bytes: [],
     isNear: new Set(),
     pending: new Set(),
+    rests: new Set(),
     drains: 0,
     isLastOrderKept: true,
   }
@@ -59,6 +61,11 @@ function watched(window: Window): [Window, Seen] {
       return bytes
     },
     onDemandAnswered: (ns) => window.onDemandAnswered(ns),
+    takeRest: () => {
+      const isDue = window.takeRest()
+      seen.rests.add(isDue)
+      return isDue
+    },
     onCompletion: (bytes, rttNs, nowNs) => {
       at(nowNs)
       window.onCompletion(bytes, rttNs, nowNs)
@@ -87,6 +94,7 @@ describe('exerciseWindow', () => {
       expect(seen.isLastOrderKept).toBe(true)
       expect([...seen.isNear].sort()).toEqual([false, true])
       expect([...seen.pending].sort()).toEqual([0, 1])
+      expect([...seen.rests].sort()).toEqual([false, true])
       expect([...seen.readPages]).toEqual(expect.arrayContaining([1, QUANTUM_PAGES]))
       expect(Math.max(...seen.readPages)).toBeGreaterThan(QUANTUM_PAGES)
     }
@@ -108,6 +116,7 @@ describe('exerciseWindow', () => {
       readPages: () => 1,
       onDemand: () => {},
       onDemandAnswered: () => {},
+      takeRest: () => false,
       onCompletion: () => {},
     }
     exerciseWindow(() => closed, PAGE_BYTES, QUIET_READ_PAGES_MAX, STEPS)

@@ -1,6 +1,7 @@
 import { afterEach, describe, expect, it, vi } from 'vitest'
 import { monotonicClock } from '../../src/clock.ts'
 import { UffdPlacer } from '../../src/fault/uffd-placer.ts'
+import { Rests } from '../../src/lane/rests.ts'
 import { allocateRehearsals } from '../../src/workers/eager-compiler.ts'
 import { makeWait } from '../../src/workers/wait.ts'
 import { warmUpPrefault, warmUpPrefaultBriefly } from '../../src/workers/warm-up-prefault.ts'
@@ -29,18 +30,28 @@ describe.skipIf(!userfaultfdOrSkipLoudly())('a rehearsal of prefault', () => {
   }
   afterEach(() => vi.restoreAllMocks())
 
-  const wait = () => makeWait('block', monotonicClock)
+  const agent = (hasNeighbours: boolean) => ({
+    clock: monotonicClock,
+    wait: makeWait('block', monotonicClock),
+    rests: new Rests(
+      monotonicClock,
+      () => {},
+      () => {},
+      0.2,
+    ),
+    hasNeighbours,
+  })
 
   it.each([0, 1, 2, 3, 5, 8, 20, 60, 200])('ends when it is stopped, after being asked %i times', (asks) => {
     watchPlacements()
     let asked = 0
-    warmUpPrefault(monotonicClock, wait(), allocateRehearsals(), () => asked++ >= asks, false)
+    warmUpPrefault(agent(false), allocateRehearsals(), () => asked++ >= asks)
     expect(asked).toBeGreaterThan(asks)
   })
 
   it('places, and nothing that it reads can be missing', () => {
     watchPlacements()
-    warmUpPrefaultBriefly(monotonicClock, wait(), true)
+    warmUpPrefaultBriefly(agent(true))
     expect(places).toBeGreaterThan(0)
   })
 })

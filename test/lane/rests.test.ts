@@ -1,0 +1,180 @@
+import { describe, expect, it } from 'vitest'
+import { Rests } from '../../src/lane/rests.ts'
+import { AdaptiveWindow } from '../../src/prefault/adaptive-window.ts'
+import { schedulingOf } from '../../src/prefault/schedulings.ts'
+
+const PAGE = 4096
+const US = 1000
+
+/** A thread whose turns take so long, and that looks once a microsecond whether its rest is over. */
+function thread(part?: number) {
+  const state = {
+    nowNs: 5e9,
+    isDue: true,
+    isAwaited: false,
+    waiting: 1,
+    looks: 0,
+    awaitedAfterLooks: Infinity,
+    awayUs: 1,
+    naps: 0,
+  }
+  const giveWay = () => {
+    state.nowNs += state.awayUs * US
+    state.looks++
+    if (state.looks >= state.awaitedAfterLooks) state.isAwaited = true
+  }
+  const nap = () => {
+    state.nowNs += 60 * US
+    state.naps++
+  }
+  const rests = new Rests({ nowNs: () => state.nowNs }, giveWay, nap, part)
+  const lane = {
+    takeRest: () => state.isDue,
+    get waiting() {
+      return state.waiting
+    },
+    get isAwaited() {
+      return state.isAwaited
+    },
+  }
+  /** How long it rests after a turn of `us`. */
+  const turn = (us: number) => {
+    state.nowNs += us * US
+    const beganNs = state.nowNs
+    rests.afterTurn(lane)
+    return (state.nowNs - beganNs) / US
+  }
+  const sleep = (us: number) => {
+    rests.beforeSleep()
+    state.nowNs += us * US
+    rests.afterSleep()
+  }
+  turn(1) // The first has no beginning.
+  return { state, turn, sleep }
+}
+
+describe('rests of prefault', () => {
+  it('come after 30 µs of work, and are three times as long', () => {
+    const { turn } = thread()
+    expect([turn(20), turn(20), turn(20), turn(20)]).toEqual([0, 120, 0, 120])
+    expect(turn(50)).toBe(150)
+  })
+
+  it('are a quarter of the time at least that is left to it, whatever its turns', () => {
+    for (const us of [1, 7, 29, 31, 60, 90]) {
+      const { state, turn } = thread()
+      const beganNs = state.nowNs
+      let restedUs = 0
+      for (let i = 0; i < 1000; i++) restedUs += turn(us)
+      expect((restedUs * US) / (state.nowNs - beganNs)).toBeGreaterThan(0.74)
+    }
+  })
+
+  it('are 300 µs at most: who was away from its processor did not work', () => {
+    expect(thread().turn(5000)).toBe(300)
+  })
+
+  it('come to nobody where no fault has come, and count from there', () => {
+    const { state, turn } = thread()
+    state.isDue = false
+    expect([turn(40), turn(40), turn(1000)]).toEqual([0, 0, 0])
+    state.isDue = true
+    expect([turn(20), turn(20)]).toEqual([0, 120])
+  })
+
+  it('end at once for whoever waits for a page in flight', () => {
+    const { state, turn } = thread()
+    state.isAwaited = true
+    expect(turn(40)).toBe(0)
+    state.isAwaited = false
+    state.awaitedAfterLooks = state.looks + 5
+    expect(turn(40)).toBe(5)
+  })
+
+  it('are what a slow wire has it sleep; to look in vain is no sleep', () => {
+    const { turn, sleep } = thread()
+    let rested = 0
+    for (let i = 0; i < 100; i++) {
+      rested += turn(25)
+      sleep(15)
+    }
+    expect(rested).toBe(0)
+    sleep(2)
+    expect(turn(25)).toBe(0)
+    sleep(2)
+    expect(turn(25)).toBeGreaterThan(150)
+  })
+
+  it('are slept where several threads stand still: they want the processor', () => {
+    const { state, turn } = thread()
+    state.waiting = 2
+    const { looks } = state
+    expect([turn(40), state.looks - looks, state.naps]).toEqual([120, 0, 2])
+  })
+
+  it('are slept where others have the processor for long, and not for one that is soon gone', () => {
+    const { state, turn } = thread()
+    state.awayUs = 15
+    expect([turn(40), state.naps]).toEqual([120, 0])
+    state.awayUs = 30
+    expect([turn(40), state.naps]).toEqual([30 + 2 * 60, 2])
+    state.awayUs = 200
+    expect([turn(40), state.naps]).toEqual([200, 2])
+  })
+
+  it('of a rehearsal are short', () => {
+    expect(thread(0.5).turn(40)).toBe(20)
+  })
+})
+
+describe('when a rest is due', () => {
+  const window = () => new AdaptiveWindow(PAGE, 8)
+
+  it('after a fault that comes within 200 µs of another, once', () => {
+    const w = window()
+    const due = (atNs: number, isNear = false) => {
+      w.onDemand(atNs, isNear)
+      return w.takeRest()
+    }
+    expect(w.takeRest()).toBe(false)
+    expect([due(1e9), due(1e9 + 199_000), w.takeRest(), due(1e9 + 400_000), due(2e9)]).toEqual([
+      false,
+      true,
+      false,
+      false,
+      false,
+    ])
+  })
+
+  it.each([
+    ['fast', 65_536],
+    ['slow', 1_000_000],
+  ])(
+    'not for a client that goes along with prefault over a %s road: it waits for those very pages',
+    (_, everyNs) => {
+      const w = window()
+      for (let ns = 0; ns < 3e9; ns += everyNs) w.onCompletion(65_536, 100_000 + everyNs, ns)
+      const due = (atUs: number, isNear: boolean) => {
+        w.onDemand(3e9 + atUs * US, isNear)
+        return w.takeRest()
+      }
+      expect([due(0, false), due(50, true), due(100, true), due(150, true)]).toEqual([
+        false,
+        true,
+        false,
+        false,
+      ])
+      due(200, false)
+      expect(due(250, false)).toBe(true)
+    },
+  )
+
+  it('never with the other schedulings, nor without short reads, which is told of no demand', () => {
+    const windows = (['S0', 'S1', 'S3', 'S4'] as const).map((name) => schedulingOf(name, []).window(PAGE))
+    windows.push(schedulingOf('S2', ['short-reads']).window(PAGE))
+    for (const w of windows) {
+      for (const us of [0, 50]) w.onDemand(1e9 + us * US, false)
+      expect(w.takeRest()).toBe(false)
+    }
+  })
+})
