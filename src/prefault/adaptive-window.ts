@@ -78,7 +78,9 @@ export class AdaptiveWindow implements Window {
     this.#isFollowed = this.#mayFollow && this.#nearFaults >= FOLLOWING_FAULTS && this.#rate.isFast
     if (this.#isFollowed) return
     const sinceNs = nowNs - this.#demandAtNs
-    if (sinceNs < DENSE_NS && this.#nearFaults < FOLLOWING_FAULTS) this.#isRestDue = true
+    // On a slow road prefault sleeps as long as the wire takes, and rests on top of that would leave it empty.
+    const isElsewhere = this.#nearFaults < FOLLOWING_FAULTS
+    if (sinceNs < DENSE_NS && isElsewhere && this.#rate.hasBeenFast) this.#isRestDue = true
     const isAlone = sinceNs >= ACTIVE_NS
     this.#demandAtNs = nowNs
     this.#stayActive(nowNs + (isAlone ? ACTIVE_ALONE_NS : ACTIVE_NS))

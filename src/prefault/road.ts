@@ -64,6 +64,11 @@ export class DeliveryRate {
   startup: (typeof STARTUP)[keyof typeof STARTUP] = STARTUP.SHORT
   /** In the startup: the last measurement asks for twice as much in flight. */
   isGrowing = false
+  /**
+   * The road has carried a quantum in 150 µs, whatever it does now: on it processors may be the limit, and not the wire. A token bucket's burst is no
+   * such thing, which passes for one in the startup's short measurements.
+   */
+  hasBeenFast = false
   /** Measurements since the startup. */
   #rounds = 0
   /** Demand has passed long reads undelayed, and does. */
@@ -120,6 +125,7 @@ export class DeliveryRate {
       // In flight is a quarter more than the road holds, and the read's own time.
       this.#startUp(rate, this.#quickestNs > (5 / 4) * shortestNs + bytes / rate + JITTER_NS)
     } else {
+      if (rate > STAY_BYTES_PER_NS_MIN) this.hasBeenFast = true
       const demandQuickestNs = this.#demandQuickestNs
       const hasDemand = demandQuickestNs < Infinity
       if (this.#isTryingLongReads) this.#mayStayLong = hasDemand && rate > STAY_BYTES_PER_NS_MIN

@@ -2,6 +2,7 @@ import { describe, expect, it } from 'vitest'
 import { Rests } from '../../src/lane/rests.ts'
 import { AdaptiveWindow } from '../../src/prefault/adaptive-window.ts'
 import { schedulingOf } from '../../src/prefault/schedulings.ts'
+import type { Window } from '../../src/prefault/window.ts'
 
 const PAGE = 4096
 const US = 1000
@@ -127,17 +128,25 @@ describe('rests of prefault', () => {
   })
 })
 
+/** A window of a road that carries 64 KiB in so long, measured for three seconds. */
+function measured(everyNs: number, w: Window = new AdaptiveWindow(PAGE, 8)): Window {
+  for (let ns = 0; ns < 3e9; ns += everyNs) w.onCompletion(65_536, 100_000 + everyNs, ns)
+  return w
+}
+const FAST = 65_536
+const SLOW = 8 * FAST
+
 describe('when a rest is due', () => {
-  const window = () => new AdaptiveWindow(PAGE, 8)
+  const dueOf = (w: Window) => (atUs: number, isNear: boolean) => {
+    w.onDemand(3e9 + atUs * US, isNear)
+    return w.takeRest()
+  }
 
   it('after a fault that comes within 200 µs of another, once', () => {
-    const w = window()
-    const due = (atNs: number, isNear = false) => {
-      w.onDemand(atNs, isNear)
-      return w.takeRest()
-    }
+    const w = measured(FAST)
+    const due = dueOf(w)
     expect(w.takeRest()).toBe(false)
-    expect([due(1e9), due(1e9 + 199_000), w.takeRest(), due(1e9 + 400_000), due(2e9)]).toEqual([
+    expect([due(0, false), due(199, false), w.takeRest(), due(400, false), due(1e6, false)]).toEqual([
       false,
       true,
       false,
@@ -146,35 +155,45 @@ describe('when a rest is due', () => {
     ])
   })
 
-  it.each([
-    ['fast', 65_536],
-    ['slow', 1_000_000],
-  ])(
-    'not for a client that goes along with prefault over a %s road: it waits for those very pages',
-    (_, everyNs) => {
-      const w = window()
-      for (let ns = 0; ns < 3e9; ns += everyNs) w.onCompletion(65_536, 100_000 + everyNs, ns)
-      const due = (atUs: number, isNear: boolean) => {
-        w.onDemand(3e9 + atUs * US, isNear)
-        return w.takeRest()
-      }
-      expect([due(0, false), due(50, true), due(100, true), due(150, true)]).toEqual([
-        false,
-        true,
-        false,
-        false,
-      ])
-      due(200, false)
-      expect(due(250, false)).toBe(true)
-    },
-  )
+  it('not for a client that goes along with prefault: it waits for those very pages', () => {
+    const due = dueOf(measured(FAST))
+    expect([due(0, false), due(50, true), due(100, true), due(150, true)]).toEqual([
+      false,
+      true,
+      false,
+      false,
+    ])
+    due(200, false)
+    expect(due(250, false)).toBe(true)
+  })
+
+  it('not on a slow road, where the wire makes rests, nor on one that nothing is known of', () => {
+    for (const w of [measured(SLOW), new AdaptiveWindow(PAGE, 8)]) {
+      const due = dueOf(w)
+      expect([due(0, false), due(50, false)]).toEqual([false, false])
+    }
+  })
+
+  it('on a road whose rate has been given up since: it was fast, and may only be waiting for a processor', () => {
+    const w = measured(FAST)
+    for (let ns = 3e9; ns < 4e9; ns += SLOW) {
+      w.onDemandAnswered(5e6)
+      w.onCompletion(65_536, 5e6, ns)
+    }
+    expect(w.readPages(8, 4e9)).toBeGreaterThan(0)
+    const due = dueOf(w)
+    due(1e6, false)
+    expect(due(1e6 + 50, false)).toBe(true)
+  })
 
   it('never with the other schedulings, nor without short reads, which is told of no demand', () => {
-    const windows = (['S0', 'S1', 'S3', 'S4'] as const).map((name) => schedulingOf(name, []).window(PAGE))
+    const windows: Window[] = (['S0', 'S1', 'S3', 'S4'] as const).map((name) =>
+      schedulingOf(name, []).window(PAGE),
+    )
     windows.push(schedulingOf('S2', ['short-reads']).window(PAGE))
     for (const w of windows) {
-      for (const us of [0, 50]) w.onDemand(1e9 + us * US, false)
-      expect(w.takeRest()).toBe(false)
+      const due = dueOf(measured(FAST, w))
+      expect([due(0, false), due(50, false)]).toEqual([false, false])
     }
   })
 })
