@@ -11,9 +11,9 @@ import type { Clock } from '../clock.ts'
 /** It works for so long at a time, and until its turn ends. */
 const WORK_NS = 30_000
 /** A rest is so many times as long as what came before it. */
-const REST_PART = 3
+const REST_PART = 4
 /** It may have been away from its processor meanwhile, which was no work. */
-const REST_NS_MAX = 300_000
+const REST_NS_MAX = 400_000
 /** Whoever gave way and was back only after this time is in the way of others: not of one thread that faults anew. */
 const AWAY_NS = 25_000
 /** A sleep that is no shorter is a rest. */
