@@ -11,7 +11,7 @@ import type { Clock } from '../clock.ts'
 /** It works for so long at a time, and until its turn ends. */
 const WORK_NS = 30_000
 /** A rest is so many times as long as what came before it. */
-const REST_PART = 4
+const REST_FACTOR = 4
 /** It may have been away from its processor meanwhile, which was no work. */
 const REST_NS_MAX = 400_000
 /** Whoever gave way and was back only after this time is in the way of others: not of one thread that faults anew. */
@@ -33,20 +33,20 @@ export class Rests {
   readonly #clock: Clock
   readonly #giveWay: () => void
   readonly #nap: () => void
-  readonly #part: number
+  readonly #factor: number
   #workSinceNs = 0
   #asleepSinceNs = 0
 
   /**
    * @param giveWay lets other threads have the processor
    * @param nap sleeps as shortly as can be: some 60 µs
-   * @param part how many times as long as its work a rest is; a rehearsal does not stand about
+   * @param factor how many times as long as its work a rest is; a rehearsal does not stand about
    */
-  constructor(clock: Clock, giveWay: () => void, nap: () => void, part = REST_PART) {
+  constructor(clock: Clock, giveWay: () => void, nap: () => void, factor = REST_FACTOR) {
     this.#clock = clock
     this.#giveWay = giveWay
     this.#nap = nap
-    this.#part = part
+    this.#factor = factor
   }
 
   /** After a turn that did something: rests, when it is time to. */
@@ -58,7 +58,7 @@ export class Rests {
       this.#workSinceNs = nowNs
       return
     }
-    const endNs = nowNs + Math.min(REST_NS_MAX, this.#part * workedNs)
+    const endNs = nowNs + Math.min(REST_NS_MAX, this.#factor * workedNs)
     let lastNs = nowNs
     let isInTheWay = lane.waiting > 1
     while (!lane.isAwaited && lastNs < endNs) {

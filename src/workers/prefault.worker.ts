@@ -38,7 +38,7 @@ import { makeGiveWay, makeWait } from './wait.ts'
 import { warmUpPrefault, warmUpPrefaultBriefly } from './warm-up-prefault.ts'
 
 /** Of the work before it: a rehearsal does not stand about. */
-const REHEARSED_REST_PART = 0.2
+const REHEARSED_REST_FACTOR = 0.2
 
 await runWorker('prefault', parentPort, async (tell) => {
   const plan = workerData as AttachPlan | LazyPlan
@@ -60,12 +60,12 @@ await runWorker('prefault', parentPort, async (tell) => {
   }
   const giveWay = makeGiveWay(true)
   const nap = makeNap()
-  const makeRests = (part?: number) =>
-    giveWay && isOn('rests', without) ? new Rests(clock, giveWay, nap, part) : undefined
+  const makeRests = (factor?: number) =>
+    giveWay && isOn('rests', without) ? new Rests(clock, giveWay, nap, factor) : undefined
   const rehearsed = () => ({
     clock,
     wait: makeStrategy(true),
-    rests: makeRests(REHEARSED_REST_PART),
+    rests: makeRests(REHEARSED_REST_FACTOR),
     hasNeighbours: home !== undefined,
   })
   const mayRehearse = rehearsals !== undefined && ifAllowed(() => warmUpPrefaultBriefly(rehearsed()))

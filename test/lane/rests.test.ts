@@ -8,7 +8,7 @@ const PAGE = 4096
 const US = 1000
 
 /** A thread whose turns take so long, and that looks once a microsecond whether its rest is over. */
-function thread(part?: number) {
+function thread(factor?: number) {
   const state = {
     nowNs: 5e9,
     isDue: true,
@@ -28,7 +28,7 @@ function thread(part?: number) {
     state.nowNs += 60 * US
     state.naps++
   }
-  const rests = new Rests({ nowNs: () => state.nowNs }, giveWay, nap, part)
+  const rests = new Rests({ nowNs: () => state.nowNs }, giveWay, nap, factor)
   const lane = {
     takeRest: () => state.isDue,
     get waiting() {
