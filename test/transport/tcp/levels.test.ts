@@ -185,6 +185,27 @@ describe('quantum', () => {
   })
 })
 
+it('a look at the channel takes 128 KiB at most, however much has come', () => {
+  const on = road()
+  const bulk = on.join('prefault')
+  const lookedAt: number[] = []
+  const look = () => {
+    const before = bulk.bytesReceived
+    bulk.poll(sink, 100)
+    lookedAt.push((bulk.bytesReceived - before) >> 10)
+  }
+  for (let round = 0; round < 4; round++) {
+    on.ask(bulk, 16, 32)
+    for (let turn = 0; turn < 100; turn++) on.source.doWork() // As much as the socket takes: more each time.
+    for (let looks = 0; looks < 100; looks++) {
+      look()
+      on.source.doWork()
+    }
+    expect(bulk.credits).toBe(bulk.creditsMax)
+  }
+  expect(Math.max(...lookedAt)).toBe(128)
+})
+
 describe('fair', () => {
   it('gives two destinations a quantum in turn; without it, the first all of it', () => {
     const shares = (on: Road) => {
