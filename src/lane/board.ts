@@ -7,6 +7,7 @@ import type { SharedWord } from '../fault/uffd-faults.ts'
 import { Doorbell, type DoorbellPrimitives } from '../ring/doorbell.ts'
 import { LINE_WORDS, type RingMemory } from '../ring/layout.ts'
 import { allocateSpscRing } from '../ring/spsc-ring.ts'
+import { ARRIVALS_WORDS, Arrivals } from './arrivals.ts'
 
 /** Each on a line of its own. */
 const STATE = 0
@@ -20,7 +21,8 @@ const USERFAULTFD = 7 * LINE_WORDS
 const PLACING = 8 * LINE_WORDS
 const ANSWERED = 9 * LINE_WORDS
 const PROMOTED = 10 * LINE_WORDS
-const REGIONS = 11 * LINE_WORDS
+const ARRIVALS = 11 * LINE_WORDS
+const REGIONS = ARRIVALS + ARRIVALS_WORDS
 const BOARD_WORDS = REGIONS + REGION_TABLE_WORDS
 
 /** STATE is `epoch * 4 + phase`: an epoch is one client's session. */
@@ -47,12 +49,14 @@ export function allocateBoard(): BoardMemory {
 export class Board {
   readonly memory: BoardMemory
   readonly regions: RegionTable
+  readonly arrivals: Arrivals
   readonly #words: Int32Array
 
   constructor(memory: BoardMemory) {
     this.memory = memory
     this.#words = memory.words
     this.regions = new RegionTable(memory.words, REGIONS)
+    this.arrivals = new Arrivals(memory.words, ARRIVALS)
   }
 
   /** Raised while the demand agent reads events; see UffdFaults. */

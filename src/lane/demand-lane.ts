@@ -39,8 +39,9 @@ export interface DemandLaneParts {
   readonly hints: RingProducer
   readonly counters: Counters<DemandCounter>
   readonly stalls: LatencyHistogram
-  /** Of these, the waits for a page that prefault had in flight and that came. */
+  /** Of these, the waits for a page that prefault had in flight, until it was placed. */
   readonly promotedWaits: LatencyHistogram
+  /** With the same zero as the prefault lane's. */
   readonly clock: Clock
   /** Called when the last pending demand has been answered: the prefault lane may sleep on that. */
   readonly onQuiet?: () => void
@@ -427,7 +428,7 @@ export class DemandLane implements CompletionSink, FaultSink {
         else this.#promoted.add(page, startNs)
         done++
       } else {
-        const waitNs = this.#clock.nowNs() - startNs
+        const waitNs = this.#board.arrivals.timeNs(page, startNs, this.#clock.nowNs()) - startNs
         if (state === PAGE.REMOVED) this.#placeZero(page)
         else this.#promotedWaits.record(waitNs)
         this.#stalls.record(waitNs)

@@ -33,6 +33,7 @@ export interface PrefaultLaneParts {
   readonly policy: PrefaultPolicy
   readonly window: Window
   readonly counters: Counters<PrefaultCounter>
+  /** With the same zero as the demand lane's: what is told on the board is told in its time. */
   readonly clock: Clock
   /** Pages of one read at most. */
   readonly readPagesMax: number
@@ -313,6 +314,7 @@ export class PrefaultLane implements CompletionSink, Resting {
 
   #settlePromoted(page: number): void {
     const table = this.#table
+    this.#parts.board.arrivals.note(page, this.#parts.clock)
     if (table.tryMove(page, PAGE.PROMOTED, PAGE.PRESENT)) {
       this.#parts.counters.add(this.#count.prefaulted, 1)
       this.#parts.counters.add(this.#count.late, 1)
@@ -331,6 +333,7 @@ export class PrefaultLane implements CompletionSink, Resting {
       else this.#deferred.keep(page, 0)
       return
     }
+    this.#parts.board.arrivals.note(page, this.#parts.clock)
     if (table.tryMove(page, PAGE.PROMOTED, PAGE.PRESENT)) {
       this.#parts.counters.add(this.#count.zero, 1)
       this.#parts.board.settle(1)

@@ -1,6 +1,5 @@
 /** Wiring: one demand agent in one thread. */
 import { parentPort } from 'node:worker_threads'
-import { monotonicClock } from '../clock.ts'
 import { DEMAND_SLICE_NS, QUIET_READ_PAGES_MAX } from '../config.ts'
 import { Board } from '../lane/board.ts'
 import { DemandAgent } from '../lane/demand-agent.ts'
@@ -12,6 +11,7 @@ import { DEMAND_COUNTERS, PREFAULT_COUNTERS } from '../lane/stats.ts'
 import { isOn } from '../levels.ts'
 import { PageTable } from '../memory/page-table.ts'
 import { EventFd } from '../native/event-fd.ts'
+import { hostClock } from '../native/host-clock.ts'
 import { scheduleThread } from '../native/sched.ts'
 import { UnixListener } from '../native/unix-socket.ts'
 import { schedulingOf } from '../prefault/schedulings.ts'
@@ -34,7 +34,7 @@ await runWorker('demand', parentPort, async (tell) => {
   const plan = await nextMessage<AttachSettings>(parentPort)
   if (!plan) return
   const imageCame = nextMessage<AttachImage>(parentPort) // From here on: a message that nobody listens for is gone.
-  const clock = monotonicClock
+  const clock = hostClock()
   const transport = await loadTransport(plan.sourceUrl, plan.transportModule)
   const pageSize = plan.pageBytes
   const without = plan.without

@@ -1,6 +1,5 @@
 /** Wiring: the demand agent of one LazyMemory in one thread. */
 import { parentPort, workerData } from 'node:worker_threads'
-import { monotonicClock } from '../clock.ts'
 import { LazyFaults, LazyPlacer } from '../fault/lazy-faults.ts'
 import { Board } from '../lane/board.ts'
 import { DemandLane } from '../lane/demand-lane.ts'
@@ -8,6 +7,7 @@ import { LazyAgent } from '../lane/lazy-agent.ts'
 import { DEMAND_COUNTERS } from '../lane/stats.ts'
 import { PageTable } from '../memory/page-table.ts'
 import { EventFd } from '../native/event-fd.ts'
+import { hostClock } from '../native/host-clock.ts'
 import { Counters } from '../ring/counters.ts'
 import { LatencyHistogram } from '../ring/histogram.ts'
 import { RingProducer } from '../ring/spsc-ring.ts'
@@ -20,7 +20,7 @@ import { makeWait } from './wait.ts'
 
 await runWorker('lazy', parentPort, async (tell) => {
   const plan = workerData as LazyPlan
-  const clock = monotonicClock
+  const clock = hostClock()
   const pageSize = plan.pageBytes
   const transport = await loadTransport(plan.sourceUrl, plan.transportModule)
   const channel = openLane(transport, plan, 'demand')

@@ -1,6 +1,5 @@
 /** Wiring: one prefault agent in one thread, at a lower scheduling class than the demand agent. */
 import { parentPort, workerData } from 'node:worker_threads'
-import { monotonicClock } from '../clock.ts'
 import { PREFAULT_NICE, PREFAULT_SLICE_NS, QUIET_READ_PAGES_MAX } from '../config.ts'
 import { Errand } from '../fault/errand.ts'
 import { LazyPlacer } from '../fault/lazy-faults.ts'
@@ -18,6 +17,7 @@ import { isOn } from '../levels.ts'
 import { PageTable } from '../memory/page-table.ts'
 import { POLL } from '../native/abi.ts'
 import { EventFd } from '../native/event-fd.ts'
+import { hostClock } from '../native/host-clock.ts'
 import { makeNap, PollSet } from '../native/poll-set.ts'
 import { allowedProcessors, openThreadTimes, scheduleThread } from '../native/sched.ts'
 import { schedulingOf } from '../prefault/schedulings.ts'
@@ -42,7 +42,7 @@ const REHEARSED_REST_FACTOR = 0.2
 
 await runWorker('prefault', parentPort, async (tell) => {
   const plan = workerData as AttachPlan | LazyPlan
-  const clock = monotonicClock
+  const clock = hostClock()
   const pageSize = plan.pageBytes
   const without = plan.without
   const transport = await loadTransport(plan.sourceUrl, plan.transportModule)

@@ -1,7 +1,8 @@
 /** The host's monotonic clock with one zero for all threads and processes, which `performance.now()` has not. */
-import type { Clock } from '../../clock.ts'
-import { NativeBuffer } from '../../native/buffer.ts'
-import { check, libc } from '../../native/libc.ts'
+import { performance } from 'node:perf_hooks'
+import type { Clock } from '../clock.ts'
+import { NativeBuffer } from './buffer.ts'
+import { check, libc } from './libc.ts'
 
 const CLOCK_MONOTONIC = 1
 /** Both clocks are read one after the other; of so many tries the quickest tells their distance best. */
