@@ -5,7 +5,7 @@
 import type { LevelName } from '../levels.ts'
 import { Daemon, type Self } from './daemons.ts'
 import { DEMANDS } from './faulting-client.ts'
-import { median } from './isolation.ts'
+import { median, sayStill, stillFigures } from './isolation.ts'
 import { type CellLimits, type CellSample, runCell } from './isolation-cell.ts'
 import { type LinkSpec, type OpenLink, openLink } from './links.ts'
 import { type HandlerSocket, startHandlers } from './session.ts'
@@ -38,6 +38,9 @@ export interface BesideFigures {
   /** Processors that the host kept from this machine beside the heavy client: the median, and the worst round. */
   readonly stolenCores: number
   readonly stolenCoresMax: number
+  /** Milliseconds of each second in which it stood still, likewise; null where that cannot be watched. */
+  readonly stillMsPerS: number | null
+  readonly stillMsPerSMax: number | null
   readonly runs: number
 }
 
@@ -51,11 +54,11 @@ export async function benchBeside(options: BesideOptions): Promise<BesideFigures
       for (let run = 0; run < options.runs; run++) {
         alone.push(await lightCell(options, link, run))
         beside.push(await besideHeavy(options, link, run))
-        const us = (sample: CellSample | undefined) =>
-          Math.round((sample?.latency.percentileNs(99) ?? 0) / 1000)
-        options.say(
-          `run ${run + 1} ${spec.name}: light p99 alone ${us(alone.at(-1))}, beside ${us(beside.at(-1))} µs`,
-        )
+        const said = (samples: CellSample[]) => {
+          const last = samples.at(-1) as CellSample
+          return `${Math.round(last.latency.percentileNs(99) / 1000)} µs${sayStill(last)}`
+        }
+        options.say(`run ${run + 1} ${spec.name}: light p99 alone ${said(alone)}, beside ${said(beside)}`)
       }
     } finally {
       await link.close()
@@ -72,6 +75,7 @@ export async function benchBeside(options: BesideOptions): Promise<BesideFigures
       samples: beside.reduce((sum, sample) => sum + sample.faults, 0),
       stolenCores: median(beside.map((sample) => sample.stolenCores)),
       stolenCoresMax: Math.max(...beside.map((sample) => sample.stolenCores)),
+      ...stillFigures(beside),
       runs: options.runs,
     })
   }

@@ -14,6 +14,7 @@ import {
   reportsFreeMemory,
 } from './proc-file.ts'
 import { Session, type SessionSetup } from './session.ts'
+import { StillWatch } from './still-watch.ts'
 
 export interface CellSample {
   readonly latency: LatencySnapshot
@@ -39,6 +40,8 @@ export interface CellSample {
   readonly foreignCores: number
   /** Processors that the host of this virtual machine kept from it meanwhile. */
   readonly stolenCores: number
+  /** Milliseconds of each second in which the machine stood still; null where that cannot be watched. */
+  readonly stillMsPerS: number | null
 }
 
 export interface CellLimits {
@@ -74,13 +77,14 @@ export async function runCell(
 ): Promise<CellSample> {
   if (setup.link.imageBytes >= FREED_BYTES_MIN && reportsFreeMemory())
     await delay(REPORTED_MS, undefined, { signal })
+  const still = await StillWatch.start()
   const own: Own = { time: new ProcessTime('self'), memory: new ResidentMemory() }
   try {
     const baseBytes = own.memory.bytes()
     const session = await Session.start(setup)
     try {
       onHandedOver()
-      return await measure(session, setup, limits, own, baseBytes, signal)
+      return await measure(session, setup, limits, own, baseBytes, still, signal)
     } catch (error) {
       await session.abandon()
       throw error
@@ -88,6 +92,7 @@ export async function runCell(
   } finally {
     own.time.close()
     own.memory.close()
+    await still?.end()
   }
 }
 
@@ -97,6 +102,7 @@ async function measure(
   limits: CellLimits,
   own: Own,
   baseBytes: number,
+  still: StillWatch | undefined,
   signal: AbortSignal,
 ): Promise<CellSample> {
   const { client, handler } = session
@@ -106,6 +112,7 @@ async function measure(
   const load = {
     busyNs: machineBusyNs(),
     stolenNs: machineStolenNs(),
+    stillMs: still?.ms() ?? 0,
     ownNs: own.time.ns() + handler.cpuNs() + source.cpuNs(),
   }
   const before = { ms: performance.now(), bytes: own.memory.bytes(), cpuNs: handler.cpuNs() + source.cpuNs() }
@@ -126,6 +133,7 @@ async function measure(
   const ownNs = after.cpuNs + own.time.ns() - load.ownNs
   const foreignNs = machineBusyNs() - load.busyNs - ownNs
   const stolenNs = machineStolenNs() - load.stolenNs
+  const stillMs = still && still.ms() - load.stillMs
   client.setPhase(PHASE.STOP)
   const touched = await client.touched()
   const report = await session.finish(setup.scheduling !== 'off')
@@ -150,5 +158,6 @@ async function measure(
     promotedUs: report.promoted_us,
     foreignCores: Math.max(0, foreignNs / 1e6 / windowMs),
     stolenCores: stolenNs / 1e6 / windowMs,
+    stillMsPerS: stillMs === undefined ? null : (1000 * stillMs) / windowMs,
   }
 }

@@ -23,6 +23,7 @@ const HEADER = [
   'samples',
   'others’ CPU',
   'stolen',
+  'still ms/s',
 ]
 
 const PROMOTED_HEADER = [
@@ -85,6 +86,7 @@ export function isolationTable(result: IsolationResult): string {
     String(f.samples),
     figure(f.foreignCores, 2),
     figure(f.stolenCores, 3),
+    figure(f.stillMsPerS, 1),
   ])
   const promoted = promotedTable(result)
   const links = result.links.map(
@@ -100,6 +102,7 @@ export function isolationTable(result: IsolationResult): string {
     'nbd: not faults but 4 KiB reads by nbdsh (libnbd), beside nbdcopy pulling with 4 × 64 KiB in flight on a second connection.',
     'others’ CPU: processors that other programs kept busy meanwhile; above 0.1 the tails are theirs as much as ours.',
     'stolen: processors that the host of this virtual machine kept from it; with 0.01 it stood still for 5 ms of a second, and a p99 is the host’s.',
+    'still: milliseconds of each second in which not even a real-time thread could run, of which stolen may say nothing; from some 5 on a p99 of the open loop is the host’s. -: may not be watched (CAP_SYS_NICE).',
     'walk: one thread in address order, at whose heels prefault works: what it waits for counts as demand, though prefault brings most of it.',
     'A latency counts from the intended start; a touch that found its page there is no sample.',
   ].join('\n')

@@ -67,6 +67,9 @@ export interface CellFigures {
   /** Processors that the host kept from this machine: the median, and the worst run. */
   readonly stolenCores: number
   readonly stolenCoresMax: number
+  /** Milliseconds of each second in which the machine stood still: the median, and the worst run; null where that cannot be watched. */
+  readonly stillMsPerS: number | null
+  readonly stillMsPerSMax: number | null
   readonly runs: number
 }
 
@@ -149,7 +152,7 @@ async function oneRound(
     const us = (percentile: number) => Math.round(sample.latency.percentileNs(percentile) / 1000)
     options.say(
       `run ${run + 1}/${options.runs} ${link.spec.name} ${cell.scheduling} ${cell.demand}: ${sample.faults} faults, ` +
-        `p50 ${us(50)} p99 ${us(99)} µs, prefault ${sample.prefaultMBps.toFixed(0)} MB/s, ${sample.windowMs.toFixed(0)} ms`,
+        `p50 ${us(50)} p99 ${us(99)} µs, prefault ${sample.prefaultMBps.toFixed(0)} MB/s, ${sample.windowMs.toFixed(0)} ms${sayStill(sample)}`,
     )
   }
 }
@@ -172,6 +175,20 @@ export function median(values: readonly number[]): number {
   if (sorted.length === 0) return 0
   if (sorted.length % 2 === 1) return sorted[middle] as number
   return ((sorted[middle - 1] as number) + (sorted[middle] as number)) / 2
+}
+
+/** How long the machine stood still in these runs: the median, and the worst. */
+export function stillFigures(
+  samples: readonly CellSample[],
+): Pick<CellFigures, 'stillMsPerS' | 'stillMsPerSMax'> {
+  const each = samples.flatMap(({ stillMsPerS }) => (stillMsPerS === null ? [] : [stillMsPerS]))
+  if (each.length === 0) return { stillMsPerS: null, stillMsPerSMax: null }
+  return { stillMsPerS: median(each), stillMsPerSMax: Math.max(...each) }
+}
+
+/** What a run says of it beside its latencies, where there is something to say. */
+export function sayStill({ stillMsPerS }: CellSample): string {
+  return stillMsPerS !== null && stillMsPerS >= 1 ? `, stood still ${stillMsPerS.toFixed(0)} ms/s` : ''
 }
 
 function figuresOf(spec: LinkSpec, cell: Cell, samples: Map<string, CellSample[]>): CellFigures {
@@ -225,6 +242,7 @@ function figuresOf(spec: LinkSpec, cell: Cell, samples: Map<string, CellSample[]
     foreignCoresMax: own.reduce((most, sample) => Math.max(most, sample.foreignCores), 0),
     stolenCores: of(own, (sample) => sample.stolenCores),
     stolenCoresMax: own.reduce((most, sample) => Math.max(most, sample.stolenCores), 0),
+    ...stillFigures(own),
     runs: own.length,
   }
 }

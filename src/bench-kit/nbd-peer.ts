@@ -147,5 +147,6 @@ async function read(
     promotedUs: { count: 0, p50: 0, p90: 0, p99: 0, p999: 0, max: 0 },
     foreignCores: 0,
     stolenCores: 0,
+    stillMsPerS: null,
   }
 }

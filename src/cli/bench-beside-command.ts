@@ -74,6 +74,7 @@ export function addBenchBeside(bench: Command): void {
           'p99 beside÷alone',
           'samples',
           'stolen',
+          'still ms/s',
         ]
         const rows = figures.map((f) => [
           f.link,
@@ -84,9 +85,11 @@ export function addBenchBeside(bench: Command): void {
           figure(f.p99Ratio, 2),
           String(f.samples),
           figure(f.stolenCores, 3),
+          figure(f.stillMsPerS, 1),
         ])
         const note =
-          'stolen: processors that the host of this virtual machine kept from it, beside the heavy client; with 0.01 a p99 is the host’s.'
+          'stolen: processors that the host of this virtual machine kept from it, beside the heavy client; with 0.01 a p99 is the host’s.\n' +
+          'still: milliseconds of each second in which not even a real-time thread could run, of which stolen may say nothing. -: may not be watched (CAP_SYS_NICE).'
         if (flags.json !== '-') process.stdout.write(`${formatTable(header, rows, 1)}\n\n${note}\n`)
         if (
           flags.json !== undefined &&

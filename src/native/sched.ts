@@ -8,6 +8,8 @@ import { libc } from './libc.ts'
 /** sizeof(cpu_set_t): 1024 processors. */
 const CPU_SET_BYTES = 128
 const NICE_MAX = 19
+/** The least there is, and before everybody that has none. */
+const REALTIME_PRIORITY = 1
 
 /**
  * How this thread, and no other of its process, is served on a busy processor: how much nicer than it was started,
@@ -22,6 +24,16 @@ export function scheduleThread(nicer: number, sliceNs: number): void {
   attr.i32[4] = Math.min(NICE_MAX, getPriority(c.gettid()) + nicer)
   attr.setU64(24, sliceNs)
   c.syscall3(SYS[c.arch].sched_setattr, 0, attr.address, 0)
+}
+
+/** Has this thread go before all ordinary ones of the machine (SCHED_FIFO); whether the kernel allows it. */
+export function runBeforeAll(): boolean {
+  const c = libc()
+  const attr = new NativeBuffer(SCHED_ATTR_BYTES)
+  attr.u32[0] = SCHED_ATTR_BYTES
+  attr.u32[1] = SCHED.FIFO
+  attr.u32[5] = REALTIME_PRIORITY
+  return c.syscall3(SYS[c.arch].sched_setattr, 0, attr.address, 0) === 0
 }
 
 /** The processors this thread may run on, in rising order; none where the kernel does not say. */

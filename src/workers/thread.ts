@@ -3,7 +3,7 @@ import { Worker } from 'node:worker_threads'
 
 export type Thread = Worker
 
-export type Role = 'demand' | 'lazy' | 'placing' | 'prefault' | 'source' | 'toucher' | 'vcpu'
+export type Role = 'demand' | 'lazy' | 'placing' | 'prefault' | 'source' | 'toucher' | 'vcpu' | 'watcher'
 
 /** Under a test runner this file runs as TypeScript, but a worker needs what the build made of it. The path is right from any room of dist. */
 function workerUrl(role: Role): URL {
