@@ -16,6 +16,9 @@ export const QUIET_QUANTUM_BYTES = 256 * 1024
 /** Some 20 ms, in turns that send a quantum each. */
 export const QUIET_AFTER_TURNS = 1000
 
+/** Turns of what is not on the demand road, nor prefault: main threads, the engine's helpers. As long as prefault's. */
+export const HELPER_SLICE_NS = 20e6
+
 /** Pages of one prefault read at most, while demand is active: one quantum of 4 KiB pages. */
 export const PREFAULT_READ_PAGES_MAX = 8
 

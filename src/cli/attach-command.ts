@@ -8,7 +8,7 @@ import { Neighbourhood } from '../lane/neighbours.ts'
 import { isOn, type LevelName, levelsAt } from '../levels.ts'
 import { SCHEDULING_NAMES, SCHEDULINGS, type SchedulingName } from '../prefault/schedulings.ts'
 import { attachReport, type WaitsUs } from '../report/attach-report.ts'
-import { type Affinity, noteHelpers } from '../workers/affinity.ts'
+import { type Affinity, giveWayToAll, noteHelpers } from '../workers/affinity.ts'
 import { schemeOf } from '../workers/transports.ts'
 import { WAIT_MODES, type WaitMode } from '../workers/wait.ts'
 import type { Begun } from './command-line.ts'
@@ -238,6 +238,7 @@ async function run(flags: Flags, { helpers, demandThread }: Begun): Promise<void
     throw error
   }
   keepHelpersOff()
+  if (isOn('class', flags.without)) giveWayToAll(helpers)
   // All at once: whoever waits for this may connect to any of them. Nobody is to, once they end.
   for (const [i, { pageCount, pageSize, imageId }] of attachments.entries()) {
     const handler = handlers[i] as Handler

@@ -2,6 +2,7 @@
 import { readFileSync } from 'node:fs'
 import { Command, CommanderError } from 'commander'
 import { FaultlaneError } from '../errors.ts'
+import { giveWayToAll } from '../workers/affinity.ts'
 import type { Thread } from '../workers/thread.ts'
 import { say, surviveDeafReaders } from './signals.ts'
 
@@ -35,6 +36,9 @@ export async function runCommandLine(begun: Begun): Promise<void> {
     ? COMMANDS[process.argv[2] as string]
     : undefined
   if (!wanted) program.version(versionOf(), '-V, --version', 'print the version')
+  // Beside what is measured, whoever measures is in nobody's way.
+  if (wanted === COMMANDS.bench || wanted === COMMANDS.demo)
+    program.hook('preAction', () => giveWayToAll(begun.helpers))
   for (const load of wanted ? [wanted] : Object.values(COMMANDS)) (await load())(program, begun)
 
   surviveDeafReaders()

@@ -5,7 +5,7 @@ import { otherThreads } from '../native/threads.ts'
 import type { LatencySnapshot } from '../ring/latency-snapshot.ts'
 import { nicPresets } from '../transport/rdma-sim/nic-presets.ts'
 import { parseLink } from '../transport/tcp/link-spec.ts'
-import { type Affinity, noteHelpers } from '../workers/affinity.ts'
+import { type Affinity, giveWayToAll, noteHelpers } from '../workers/affinity.ts'
 import { schemeOf } from '../workers/transports.ts'
 import { WAIT_MODES, type WaitMode } from '../workers/wait.ts'
 import { onceStopped, say } from './signals.ts'
@@ -68,10 +68,8 @@ export function addServe(program: Command): void {
         })
       }
       const listen = flags.nic === undefined ? flags.listen : withSetting(flags.listen, 'nic', flags.nic)
-      const keepHelpersOff = noteHelpers(
-        isOn('affinity', flags.without) ? flags.affinity : 'off',
-        otherThreads(),
-      )
+      const helpers = otherThreads()
+      const keepHelpersOff = noteHelpers(isOn('affinity', flags.without) ? flags.affinity : 'off', helpers)
       const serving = await serve({
         ...(flags.image === undefined ? {} : { image: flags.image }),
         ...(flags.synthetic === undefined ? {} : { synthetic: flags.synthetic }),
@@ -90,6 +88,7 @@ export function addServe(program: Command): void {
       })
       const through = flags.link === undefined ? '' : ` emulated link ${flags.link}`
       keepHelpersOff()
+      if (isOn('class', flags.without)) giveWayToAll(helpers)
       say(
         `ready ${serving.url} image ${serving.imageId} ${formatSize(serving.bytes)}${through}${sayWithout(flags.without)}`,
       )

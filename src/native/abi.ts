@@ -139,6 +139,7 @@ export const SYS: Record<
 }
 
 export const SCHED = { OTHER: 0, FIFO: 1, BATCH: 3, IDLE: 5 } as const
+export const SCHED_FLAG = { RESET_ON_FORK: 1 } as const
 /** struct sched_attr, first version: size u32, policy u32, flags u64, nice i32, priority u32, runtime, deadline, period u64 */
 export const SCHED_ATTR_BYTES = 48
 

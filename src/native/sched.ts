@@ -1,7 +1,7 @@
 /** Scheduling of the calling thread. What the kernel refuses is left as it is. */
 import { closeSync, openSync, readSync } from 'node:fs'
 import { getPriority } from 'node:os'
-import { PR_SET_NAME, PR_SET_TIMERSLACK, SCHED, SCHED_ATTR_BYTES, SYS } from './abi.ts'
+import { PR_SET_NAME, PR_SET_TIMERSLACK, SCHED, SCHED_ATTR_BYTES, SCHED_FLAG, SYS } from './abi.ts'
 import { NativeBuffer } from './buffer.ts'
 import { libc } from './libc.ts'
 
@@ -24,6 +24,21 @@ export function scheduleThread(nicer: number, sliceNs: number): void {
   attr.i32[4] = Math.min(NICE_MAX, getPriority(c.gettid()) + nicer)
   attr.setU64(24, sliceNs)
   c.syscall3(SYS[c.arch].sched_setattr, 0, attr.address, 0)
+}
+
+/**
+ * Has a thread of this process, 0 the calling one, take turns of that length, so that it gives way to whoever wakes and asks for shorter
+ * ones, its niceness as it is. Threads and processes that it starts are served as usual.
+ */
+export function lengthenTurns(thread: number, sliceNs: number): void {
+  const c = libc()
+  const attr = new NativeBuffer(SCHED_ATTR_BYTES)
+  attr.u32[0] = SCHED_ATTR_BYTES
+  attr.u32[1] = SCHED.OTHER
+  attr.setU64(8, SCHED_FLAG.RESET_ON_FORK)
+  attr.i32[4] = getPriority(thread === 0 ? c.gettid() : thread)
+  attr.setU64(24, sliceNs)
+  c.syscall3(SYS[c.arch].sched_setattr, thread, attr.address, 0)
 }
 
 /** Has this thread go before all ordinary ones of the machine (SCHED_FIFO); whether the kernel allows it. */

@@ -6,8 +6,10 @@
  * Prefault over tcp keeps to the other while it does not starve there (standing-aside.ts).
  * With more processors there is an idle one for everybody, and the kernel chooses better than we could.
  */
+
+import { HELPER_SLICE_NS } from '../config.ts'
 import { FaultlaneError } from '../errors.ts'
-import { allowedProcessors, keepThread } from '../native/sched.ts'
+import { allowedProcessors, keepThread, lengthenTurns } from '../native/sched.ts'
 
 /** auto: the first of two processors, anywhere with any other number of them; or a processor's number. */
 export type Affinity = 'auto' | 'off' | number
@@ -40,6 +42,22 @@ export function keepAside(affinity: Affinity): ((isFree: boolean) => void) | und
   const allowed = allowedProcessors()
   if (affinity !== 'auto' || allowed.length !== 2) return undefined
   return (isFree) => keepThread(isFree ? allowed : allowed.slice(1))
+}
+
+/**
+ * For the main thread of a program of ours. Its own turns and those of the engine's helpers are long from now on: they give way to whoever wakes. With
+ * turns as everybody's they held a toucher or the demand road up for 1 to 5 ms at a time, some ten times a second.
+ *
+ * @param helpers the program's threads at its start, when all others are the engine's
+ */
+export function giveWayToAll(helpers: readonly number[]): void {
+  for (const thread of [0, ...helpers]) {
+    try {
+      lengthenTurns(thread, HELPER_SLICE_NS)
+    } catch {
+      // It has ended, or there are no such turns here.
+    }
+  }
 }
 
 /**

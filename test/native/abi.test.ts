@@ -25,6 +25,7 @@ const PREFIXES: Record<string, string> = {
   MSG: 'MSG_',
   EFD: 'EFD_',
   SCHED: 'SCHED_',
+  SCHED_FLAG: 'SCHED_FLAG_',
   UFFD: 'UFFD_',
   UFFDIO: 'UFFDIO_',
 }

@@ -1,8 +1,15 @@
+import { execFileSync } from 'node:child_process'
 import { readFileSync } from 'node:fs'
 import { getPriority } from 'node:os'
 import { describe, expect, it } from 'vitest'
 import { libc } from '../../src/native/libc.ts'
-import { allowedProcessors, keepThread, nameThread, scheduleThread } from '../../src/native/sched.ts'
+import {
+  allowedProcessors,
+  keepThread,
+  lengthenTurns,
+  nameThread,
+  scheduleThread,
+} from '../../src/native/sched.ts'
 import { otherThreads } from '../../src/native/threads.ts'
 
 describe('keepThread', () => {
@@ -43,6 +50,33 @@ describe('scheduleThread', () => {
     scheduleThread(40, 20e6)
     expect(getPriority(tid)).toBe(19)
     scheduleThread(before - 19, 3e6) // As it was, where that is allowed.
+  })
+})
+
+describe('lengthenTurns', () => {
+  /** Nanoseconds; undefined where the kernel does not say. */
+  const sliceIn = (text: string) => /se\.slice\D+(\d+)/.exec(text)?.[1]
+  const ownSlice = () => sliceIn(readFileSync('/proc/thread-self/sched', 'latin1'))
+
+  it.runIf(ownSlice() !== undefined)(
+    'is for one thread as nice as before, and for nobody that it starts',
+    () => {
+      const tid = libc().gettid()
+      const before = getPriority(tid)
+      const usual = ownSlice()
+      lengthenTurns(0, 20e6)
+      expect([ownSlice(), getPriority(tid)]).toEqual(['20000000', before])
+      expect(sliceIn(execFileSync('cat', ['/proc/self/sched'], { encoding: 'latin1' }))).not.toBe('20000000')
+      scheduleThread(0, Number(usual))
+      lengthenTurns(tid, 10e6) // By its number.
+      expect(ownSlice()).toBe('10000000')
+      scheduleThread(0, Number(usual))
+      expect(ownSlice()).toBe(usual)
+    },
+  )
+
+  it('does nothing to a thread that is none', () => {
+    expect(() => lengthenTurns(2 ** 22 + 1, 20e6)).toThrow()
   })
 })
 
