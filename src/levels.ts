@@ -23,7 +23,7 @@ export type End = 'attach' | 'serve'
 export const LEVELS = {
   class: {
     at: ['attach', 'serve'],
-    on: 'short turns for the demand road, long turns and niceness 2 for prefault',
+    on: 'short turns for the demand road, long turns for prefault, at niceness 2, and for all that is on neither lane',
     off: 'every thread in the default class',
   },
   affinity: {
