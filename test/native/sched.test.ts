@@ -74,7 +74,7 @@ describe('lengthenTurns', () => {
     },
   )
 
-  it('does nothing to a thread that is none', () => {
+  it('refuses a thread that is none', () => {
     expect(() => lengthenTurns(2 ** 22 + 1, 20e6)).toThrow()
   })
 })
