@@ -77,9 +77,10 @@ export async function runCell(
 ): Promise<CellSample> {
   if (setup.link.imageBytes >= FREED_BYTES_MIN && reportsFreeMemory())
     await delay(REPORTED_MS, undefined, { signal })
-  const still = await StillWatch.start()
   const own: Own = { time: new ProcessTime('self'), memory: new ResidentMemory() }
+  let still: StillWatch | undefined
   try {
+    still = await StillWatch.start()
     const baseBytes = own.memory.bytes()
     const session = await Session.start(setup)
     try {

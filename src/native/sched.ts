@@ -1,4 +1,4 @@
-/** Scheduling of the calling thread. What the kernel refuses is left as it is. */
+/** Scheduling of threads, mostly the calling one. What the kernel refuses is left as it is. */
 import { closeSync, openSync, readSync } from 'node:fs'
 import { getPriority } from 'node:os'
 import { PR_SET_NAME, PR_SET_TIMERSLACK, SCHED, SCHED_ATTR_BYTES, SCHED_FLAG, SYS } from './abi.ts'
@@ -11,44 +11,49 @@ const NICE_MAX = 19
 /** The least there is, and before everybody that has none. */
 const REALTIME_PRIORITY = 1
 
+interface Attributes {
+  readonly policy: number
+  readonly flags?: number
+  readonly nice?: number
+  readonly priority?: number
+  readonly sliceNs?: number
+}
+
+/** sched_setattr(2) of one thread, 0 the calling one; whether the kernel took it. */
+function setAttributes(thread: number, wanted: Attributes): boolean {
+  const c = libc()
+  const attr = new NativeBuffer(SCHED_ATTR_BYTES)
+  attr.u32[0] = SCHED_ATTR_BYTES
+  attr.u32[1] = wanted.policy
+  attr.setU64(8, wanted.flags ?? 0)
+  attr.i32[4] = wanted.nice ?? 0
+  attr.u32[5] = wanted.priority ?? 0
+  attr.setU64(24, wanted.sliceNs ?? 0)
+  return c.syscall3(SYS[c.arch].sched_setattr, thread, attr.address, 0) === 0
+}
+
 /**
  * How this thread, and no other of its process, is served on a busy processor: how much nicer than it was started,
  * and the length of its turns in nanoseconds, 0.1 to 100 ms. Who asks for short turns is served soon, who asks for long ones gives way to
  * whoever wakes (EEVDF, Linux 6.12 and later; older kernels take the niceness alone).
  */
 export function scheduleThread(nicer: number, sliceNs: number): void {
-  const c = libc()
-  const attr = new NativeBuffer(SCHED_ATTR_BYTES)
-  attr.u32[0] = SCHED_ATTR_BYTES
-  attr.u32[1] = SCHED.OTHER
-  attr.i32[4] = Math.min(NICE_MAX, getPriority(c.gettid()) + nicer)
-  attr.setU64(24, sliceNs)
-  c.syscall3(SYS[c.arch].sched_setattr, 0, attr.address, 0)
+  const nice = Math.min(NICE_MAX, getPriority(libc().gettid()) + nicer)
+  setAttributes(0, { policy: SCHED.OTHER, nice, sliceNs })
 }
 
 /**
  * Has a thread of this process, 0 the calling one, take turns of that length, so that it gives way to whoever wakes and asks for shorter
- * ones, its niceness as it is. Threads and processes that it starts are served as usual.
+ * ones, its niceness as it is. What it starts later has usual turns, and no negative niceness of its. Throws where there is no such thread.
  */
 export function lengthenTurns(thread: number, sliceNs: number): void {
-  const c = libc()
-  const attr = new NativeBuffer(SCHED_ATTR_BYTES)
-  attr.u32[0] = SCHED_ATTR_BYTES
-  attr.u32[1] = SCHED.OTHER
-  attr.setU64(8, SCHED_FLAG.RESET_ON_FORK)
-  attr.i32[4] = getPriority(thread === 0 ? c.gettid() : thread)
-  attr.setU64(24, sliceNs)
-  c.syscall3(SYS[c.arch].sched_setattr, thread, attr.address, 0)
+  const nice = getPriority(thread === 0 ? libc().gettid() : thread)
+  setAttributes(thread, { policy: SCHED.OTHER, flags: SCHED_FLAG.RESET_ON_FORK, nice, sliceNs })
 }
 
 /** Has this thread go before all ordinary ones of the machine (SCHED_FIFO); whether the kernel allows it. */
 export function runBeforeAll(): boolean {
-  const c = libc()
-  const attr = new NativeBuffer(SCHED_ATTR_BYTES)
-  attr.u32[0] = SCHED_ATTR_BYTES
-  attr.u32[1] = SCHED.FIFO
-  attr.u32[5] = REALTIME_PRIORITY
-  return c.syscall3(SYS[c.arch].sched_setattr, 0, attr.address, 0) === 0
+  return setAttributes(0, { policy: SCHED.FIFO, priority: REALTIME_PRIORITY })
 }
 
 /** The processors this thread may run on, in rising order; none where the kernel does not say. */

@@ -6,7 +6,6 @@
  * Prefault over tcp keeps to the other while it does not starve there (standing-aside.ts).
  * With more processors there is an idle one for everybody, and the kernel chooses better than we could.
  */
-
 import { HELPER_SLICE_NS } from '../config.ts'
 import { FaultlaneError } from '../errors.ts'
 import { allowedProcessors, keepThread, lengthenTurns } from '../native/sched.ts'

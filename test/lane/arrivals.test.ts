@@ -40,6 +40,13 @@ describe('arrivals', () => {
     expect(arrivals.timeNs(7, 2e6, 3e6)).toBe(3e6)
   })
 
+  it('a time that the other thread’s clock was ahead for is now', () => {
+    const arrivals = make()
+    nowNs = 5e6 + 2000
+    arrivals.note(7, clock)
+    expect(arrivals.timeNs(7, 4e6, 5e6)).toBe(5e6)
+  })
+
   it('never tells a time outside the wait, and keeps to its own words (seed 20261130)', () => {
     const random = new Random(20261130)
     const words = new Int32Array(new SharedArrayBuffer((OFFSET + ARRIVALS_WORDS + 2) * 4))
