@@ -76,8 +76,8 @@ export const LEVELS = {
   },
   fair: {
     at: ['serve'],
-    on: 'the bulk of several destinations takes turns',
-    off: 'the first connection first',
+    on: 'several destinations take turns: a quantum of bulk each, two replies to demand each',
+    off: 'the first connection’s bulk first, 16 replies to demand',
     isTcpOnly: true,
   },
   batch: {
@@ -103,8 +103,8 @@ export const LEVELS = {
   },
   neighbours: {
     at: ['attach'],
-    on: 'of several clients of one process, prefault of one heeds the faults of all',
-    off: 'those of its own client only',
+    on: 'of several clients of one process, prefault of one heeds the faults of all, and who answers a crowd takes longer turns',
+    off: 'prefault heeds those of its own client only, and all take the same turns',
     isAmongSeveral: true,
   },
   promotion: {

@@ -14,6 +14,7 @@ import type { AgentEvent } from './agent-event.ts'
 import { PHASE } from './board.ts'
 import { ClientIntake, type ClientListener } from './client-intake.ts'
 import { ClientSession, type ClientSessionParts } from './client-session.ts'
+import { Crowd } from './crowd.ts'
 import { LastingChannel, type LastingChannelParts, RECONNECT_PARK_MS } from './lasting-channel.ts'
 import { SessionTally, type SessionTallyParts } from './session-tally.ts'
 
@@ -31,6 +32,8 @@ export interface DemandAgentParts extends ClientSessionParts, LastingChannelPart
   readonly bell: EventFd
   /** Goes on after a client has ended. */
   readonly keep: boolean
+  /** Told when a crowd of the client's threads stands still (crowd.ts), and when no longer. */
+  readonly onCrowd?: ((isThere: boolean) => void) | undefined
 }
 
 export class DemandAgent {
@@ -45,6 +48,7 @@ export class DemandAgent {
   readonly #intake: ClientIntake
   readonly #tally: SessionTally
   #session: ClientSession | undefined
+  #crowd = new Crowd()
   /** Told once the first faults are on their way: whoever listens would take the processor from them. */
   #untold: AgentEvent | undefined
   #turn = 0
@@ -90,6 +94,7 @@ export class DemandAgent {
     }
     this.#lookAtFaults = true
     this.#lookAtChannel = true
+    if (this.#crowd.note(lane.pending)) this.#parts.onCrowd?.(this.#crowd.isThere)
     if (board.remaining() === 0) session.stop('complete')
     else if (lane.isClientGone || sharedPrefault?.isClientGone) session.stop('client-gone')
     else if (this.#lookAtSocket) {
@@ -216,6 +221,8 @@ export class DemandAgent {
     this.#tell()
     const report = session.finish(this.#tally)
     this.#session = undefined
+    if (this.#crowd.isThere) this.#parts.onCrowd?.(false)
+    this.#crowd = new Crowd()
     this.#tally.restart()
     this.#intake.renew()
     this.#watch()

@@ -1,6 +1,6 @@
 /** Wiring: one demand agent in one thread. */
 import { parentPort } from 'node:worker_threads'
-import { DEMAND_SLICE_NS, QUIET_READ_PAGES_MAX } from '../config.ts'
+import { CROWD_SLICE_NS, DEMAND_SLICE_NS, QUIET_READ_PAGES_MAX } from '../config.ts'
 import { Board } from '../lane/board.ts'
 import { DemandAgent } from '../lane/demand-agent.ts'
 import { DemandLane } from '../lane/demand-lane.ts'
@@ -100,6 +100,7 @@ await runWorker('demand', parentPort, async (tell) => {
     : undefined
   if (sharedPrefault) shared?.deliverTo(lane, sharedPrefault)
   const bell = new EventFd(image.demandBellFd)
+  const givesWay = neighbours !== undefined && isOn('neighbours', without) && isOn('class', without)
   const agent = new DemandAgent({
     listener: new UnixListener(plan.socketPath),
     table,
@@ -122,6 +123,9 @@ await runWorker('demand', parentPort, async (tell) => {
     clock,
     onLoss: plan.onLoss,
     keep: plan.keep,
+    onCrowd: givesWay
+      ? (isThere) => scheduleThread(0, isThere ? CROWD_SLICE_NS : DEMAND_SLICE_NS)
+      : undefined,
     counters,
     prefaultCounters,
     stalls,

@@ -127,6 +127,7 @@ function live(life: Life, { clock, wait, mayRoam, hasNeighbours, isStopped }: Wa
     clock,
     onLoss: 'wait',
     keep: true,
+    onCrowd: hasNeighbours ? () => {} : undefined,
     counters,
     prefaultCounters: new Counters(PREFAULT_COUNTERS, Counters.allocate(PREFAULT_COUNTERS.length)),
     stalls,

@@ -1,6 +1,8 @@
 /** One daemon with several sockets: several clients at the same time, from one source or from several. */
-import { existsSync, readFileSync } from 'node:fs'
+import { existsSync, readdirSync, readFileSync } from 'node:fs'
+import { setTimeout as delay } from 'node:timers/promises'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import { CROWD_SLICE_NS, DEMAND_SLICE_NS } from '../../src/config.ts'
 import type { AttachReport } from '../../src/report/attach-report.ts'
 import { userfaultfdOrSkipLoudly } from '../need.ts'
 import { Bench } from './harness.ts'
@@ -128,6 +130,50 @@ describe.skipIf(!userfaultfdOrSkipLoudly())('several clients of one daemon', () 
     stuck.child.kill('SIGKILL')
     await run.says(new RegExp(`^${bench.path('a')}: client ended \\(client-gone\\)`, 'm'))
     expect(await run.ended).toBe(0)
+  })
+
+  /** Lengths of the turns that the demand agents of a process take now. */
+  function turnsOfDemand(pid: number | undefined): number[] {
+    const turns: number[] = []
+    try {
+      for (const task of readdirSync(`/proc/${pid}/task`).sort()) {
+        const said = (name: string) => readFileSync(`/proc/${pid}/task/${task}/${name}`, 'latin1')
+        if (said('comm') === 'fl-demand\n') turns.push(Number(/se\.slice\D+(\d+)/.exec(said('sched'))?.[1]))
+      }
+    } catch {
+      return [] // It ends.
+    }
+    return turns
+  }
+  /** Kernels before 6.12 have no turns of a length, and some do not say. */
+  const isTold = /se\.slice/.test(
+    existsSync('/proc/self/sched') ? readFileSync('/proc/self/sched', 'latin1') : '',
+  )
+
+  it.runIf(isTold).each([
+    [[], [DEMAND_SLICE_NS, CROWD_SLICE_NS]],
+    [['--without', 'neighbours'], [DEMAND_SLICE_NS]],
+  ])('who answers a crowd takes longer turns than who answers one thread (%j)', async (flags, expected) => {
+    const { url } = await bench.serve('--synthetic', '8MiB', '--link', '1Gbit/10ms')
+    const run = await attach([url], '--prefault', 'off', ...flags)
+    const seen = [new Set<number>(), new Set<number>()]
+    const crowd = client('a', { threads: 32 })
+    const one = client('b', { threads: 1, bytes: BYTES / 32 })
+    await Promise.all(
+      ['a', 'b'].map((name) => run.says(new RegExp(`^${bench.path(name)}: client \\d+:`, 'm'))),
+    )
+    let isOver = false
+    void crowd.ended.then(() => {
+      isOver = true
+    })
+    while (!isOver) {
+      for (const [i, turns] of turnsOfDemand(run.child.pid).entries()) seen[i]?.add(turns)
+      await delay(5)
+    }
+    expect(await one.ended).toBe(0)
+    expect(
+      [...seen].map((turns) => [...turns].sort((a, b) => a - b)).sort((a, b) => a.length - b.length),
+    ).toEqual([[DEMAND_SLICE_NS], expected])
   })
 
   it('one that is killed leaves the other alone', async () => {

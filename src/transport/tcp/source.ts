@@ -3,7 +3,7 @@
  * at first in every turn; bulk gets one quantum a turn, the connections taking turns, so that a demand request
  * waits for one quantum of bulk at most, and a heavy destination cannot starve a light one.
  */
-import { BULK_QUANTUM_BYTES, REQUESTS_PER_TURN_MAX } from '../../config.ts'
+import { BULK_QUANTUM_BYTES } from '../../config.ts'
 import { FaultlaneError } from '../../errors.ts'
 import { isOn } from '../../levels.ts'
 import type { ImageDescription } from '../../memory/image.ts'
@@ -15,6 +15,7 @@ import { PollSet } from '../../native/poll-set.ts'
 import { formatTcpUrl, listenTcp, parseTcpUrl } from '../../native/socket.ts'
 import type { SourceAgent, SourceOptions, SourceStats } from '../source.ts'
 import { type Arrivals, Connection } from './connection.ts'
+import { DemandShare } from './demand-share.ts'
 import { Quantum } from './quantum.ts'
 import { SourceLink } from './source-link.ts'
 import { type LaneTuning, sourceTuning } from './tuning.ts'
@@ -57,6 +58,7 @@ export class TcpSource implements SourceAgent {
   readonly #isDemandFirst: boolean
   readonly #isFair: boolean
   readonly #quantum: Quantum
+  readonly #share: DemandShare
   readonly #giveWay: () => void
   #connections: Connection[] = []
   #nextBulk = 0
@@ -77,6 +79,7 @@ export class TcpSource implements SourceAgent {
     this.#isDemandFirst = isOn('order', without)
     this.#isFair = isOn('fair', without)
     this.#quantum = new Quantum(isOn('quantum', without))
+    this.#share = new DemandShare(this.#isFair)
     this.#link = options.link === undefined ? undefined : new SourceLink(options.link, options)
     this.#poll.set(SLOT_WAKE, options.wakeFd, POLL.IN)
     this.#poll.set(SLOT_LISTEN, fd, POLL.IN)
@@ -91,7 +94,7 @@ export class TcpSource implements SourceAgent {
       const connection = connections[i] as Connection
       if (connection.lane !== LANE_CODE.demand) continue
       work += this.#receiveDemand(connection)
-      if (this.#isDemandFirst) work += answer(connection)
+      if (this.#isDemandFirst) work += this.#answerDemand(connection)
     }
     this.#quantum.onTurn(work > 0)
     if (work > 0 && this.#isDemandFirst) this.#giveWay()
@@ -110,13 +113,21 @@ export class TcpSource implements SourceAgent {
     work += this.#receiveOthers() + link.fill(connections)
     for (let i = 0; i < connections.length; i++) {
       const connection = connections[i] as Connection
-      if (connection.lane === LANE_CODE.demand) work += answer(connection)
+      if (connection.lane === LANE_CODE.demand) work += this.#answerDemand(connection)
     }
     return work + this.#answerBulk()
   }
 
   #receiveDemand(connection: Connection): number {
-    return connection.isReadable || this.#demandCount <= DIRECT_READS_MAX ? connection.receive() : 0
+    if (!connection.isReadable && this.#demandCount > DIRECT_READS_MAX) return 0
+    const received = connection.receive()
+    if (received > 0) this.#share.onAsked(connection.fd)
+    return received
+  }
+
+  #answerDemand(connection: Connection): number {
+    if (!connection.hasQueued && !connection.isSending) return 0
+    return connection.answer(this.#share.readsMax, BULK_QUANTUM_BYTES)
   }
 
   /** What connections have said that are not demand; who has ended is let go. */
@@ -173,17 +184,7 @@ export class TcpSource implements SourceAgent {
       const sleepMs = this.#link.sleepMs(this.#connections, timeoutMs)
       if (sleepMs === 0) this.#libc.sched_yield() // The last microseconds are spun, giving way.
       this.#wait(sleepMs)
-    } else this.#wait(this.#canAnswer() ? 0 : timeoutMs)
-  }
-
-  /** More was asked for than a turn answers, and the socket takes it: no descriptor will announce that. */
-  #canAnswer(): boolean {
-    const connections = this.#connections
-    for (let i = 0; i < connections.length; i++) {
-      const connection = connections[i] as Connection
-      if (connection.hasQueued && !connection.isBlocked) return true
-    }
-    return false
+    } else this.#wait(this.#connections.some(canAnswer) ? 0 : timeoutMs)
   }
 
   #wait(timeoutMs: number): void {
@@ -285,10 +286,8 @@ export class TcpSource implements SourceAgent {
   }
 }
 
-function answer(connection: Connection): number {
-  if (!connection.hasQueued && !connection.isSending) return 0
-  return connection.answer(REQUESTS_PER_TURN_MAX, BULK_QUANTUM_BYTES)
-}
+/** More was asked for than a turn answers, and the socket takes it: no descriptor will announce that. */
+const canAnswer = (connection: Connection): boolean => connection.hasQueued && !connection.isBlocked
 
 export function listenTcpSource(url: string, image: ImageDescription, options: SourceOptions): SourceAgent {
   if (image.bytes === 0)

@@ -217,6 +217,24 @@ describe('fair', () => {
     expect(shares(road())).toEqual([2, 2])
     expect(shares(road('fair'))).toEqual([4, 0])
   })
+
+  it('while two destinations ask, answers two requests of each in turn; without it, 16, and alone', () => {
+    const pagesAfterATurn = (on: Road, others: number) => {
+      const heavy = on.join('demand')
+      const light = Array.from({ length: others }, () => on.join('demand'))
+      const all = [heavy, ...light]
+      for (const channel of all) on.ask(channel, 1, 1) // The source learns who asks.
+      for (let turn = 0; turn < 4; turn++) on.turn()
+      const before = all.map((channel) => channel.bytesReceived)
+      on.ask(heavy, 20, 1)
+      for (const channel of light) on.ask(channel, 1, 1)
+      on.turn()
+      return all.map((channel, i) => (channel.bytesReceived - (before[i] as number)) / 4096)
+    }
+    expect(pagesAfterATurn(road(), 1)).toEqual([2, 1])
+    expect(pagesAfterATurn(road('fair'), 1)).toEqual([8, 1]) // A quantum of bytes ends it.
+    expect(pagesAfterATurn(road(), 0)).toEqual([8])
+  })
 })
 
 describe('pace', () => {
