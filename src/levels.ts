@@ -92,7 +92,7 @@ export const LEVELS = {
   },
   rests: {
     at: ['attach'],
-    on: 'with fewer than four processors, on a fast road, beside faults that come one upon the other, prefault works for 30 µs and rests for four times as long',
+    on: 'with fewer than four processors, on a fast road, beside faults that come one upon the other, prefault works for 15 µs and rests for four times as long',
     off: 'it works as long as replies come',
   },
   twin: {

@@ -18,6 +18,7 @@ import type { Resting } from './rests.ts'
 import { RunPlacer } from './run-placer.ts'
 import type { PrefaultCounter } from './stats.ts'
 
+/** One where prefault rests in between: a rest comes at the end of a turn. */
 const COMPLETIONS_PER_TURN_MAX = 2
 const READS_PER_TURN_MAX = 16
 const DEFERRED_PAGES = 256
@@ -75,6 +76,7 @@ export class PrefaultLane implements CompletionSink, Resting {
   #bytesShown = 0
   #scannedInVain = 0
   #quietTurns = 0
+  #completionsPerTurn = COMPLETIONS_PER_TURN_MAX
   #faultsElsewhere = 0
   readonly #runPlacer: RunPlacer
   /** Up to when the time with reads in flight has been counted. */
@@ -149,7 +151,8 @@ export class PrefaultLane implements CompletionSink, Resting {
   }
 
   takeRest(): boolean {
-    return this.#parts.window.takeRest()
+    this.#completionsPerTurn = this.#parts.window.takeRest() ? 1 : COMPLETIONS_PER_TURN_MAX
+    return this.#completionsPerTurn === 1
   }
 
   get waiting(): number {
@@ -184,7 +187,7 @@ export class PrefaultLane implements CompletionSink, Resting {
     if (answeredNs > 0) this.#parts.window.onDemandAnswered(answeredNs)
     if (this.#deferred.count > 0) work += this.#retryDeferred()
     if (this.readsInFlight > 0 && this.repliesRoom > 0) {
-      work += this.#channel.poll(this, Math.min(COMPLETIONS_PER_TURN_MAX, this.repliesRoom))
+      work += this.#channel.poll(this, Math.min(this.#completionsPerTurn, this.repliesRoom))
       this.#showBytes()
     }
     if (this.#placer && !this.isClientGone) work += this.#postReads()

@@ -9,7 +9,7 @@
 import type { Clock } from '../clock.ts'
 
 /** It works for so long at a time, and until its turn ends. */
-const WORK_NS = 30_000
+const WORK_NS = 15_000
 /** A rest is so many times as long as what came before it. */
 const REST_FACTOR = 4
 /** It may have been away from its processor meanwhile, which was no work. */

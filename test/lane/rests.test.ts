@@ -1,8 +1,16 @@
 import { describe, expect, it } from 'vitest'
+import { allocateBoard, Board } from '../../src/lane/board.ts'
+import { PrefaultLane } from '../../src/lane/prefault-lane.ts'
 import { Rests } from '../../src/lane/rests.ts'
+import { PREFAULT_COUNTERS } from '../../src/lane/stats.ts'
+import { PAGE as PAGE_STATE, PageTable } from '../../src/memory/page-table.ts'
 import { AdaptiveWindow } from '../../src/prefault/adaptive-window.ts'
 import { schedulingOf } from '../../src/prefault/schedulings.ts'
+import { SequentialPolicy } from '../../src/prefault/sequential.ts'
 import type { Window } from '../../src/prefault/window.ts'
+import { Counters } from '../../src/ring/counters.ts'
+import { RingConsumer } from '../../src/ring/spsc-ring.ts'
+import type { Channel } from '../../src/transport/transport.ts'
 
 const PAGE = 4096
 const US = 1000
@@ -55,14 +63,14 @@ function thread(factor?: number) {
 }
 
 describe('rests of prefault', () => {
-  it('come after 30 µs of work, and are four times as long', () => {
+  it('come after 15 µs of work, and are four times as long', () => {
     const { turn } = thread()
-    expect([turn(20), turn(20), turn(20), turn(20)]).toEqual([0, 160, 0, 160])
+    expect([turn(10), turn(10), turn(10), turn(10)]).toEqual([0, 80, 0, 80])
     expect(turn(50)).toBe(200)
   })
 
   it('leave it a fifth of the time at most, whatever its turns', () => {
-    for (const us of [1, 7, 29, 31, 60, 90]) {
+    for (const us of [1, 7, 14, 16, 60, 90]) {
       const { state, turn } = thread()
       const beganNs = state.nowNs
       let restedUs = 0
@@ -80,7 +88,7 @@ describe('rests of prefault', () => {
     state.isDue = false
     expect([turn(40), turn(40), turn(1000)]).toEqual([0, 0, 0])
     state.isDue = true
-    expect([turn(20), turn(20)]).toEqual([0, 160])
+    expect([turn(10), turn(10)]).toEqual([0, 80])
   })
 
   it('end at once for whoever waits for a page in flight', () => {
@@ -96,14 +104,14 @@ describe('rests of prefault', () => {
     const { turn, sleep } = thread()
     let rested = 0
     for (let i = 0; i < 100; i++) {
-      rested += turn(25)
+      rested += turn(12)
       sleep(15)
     }
     expect(rested).toBe(0)
     sleep(2)
-    expect(turn(25)).toBe(0)
+    expect(turn(12)).toBe(0)
     sleep(2)
-    expect(turn(25)).toBeGreaterThan(150)
+    expect(turn(12)).toBeGreaterThan(100)
   })
 
   it('are slept where several threads stand still: they want the processor', () => {
@@ -126,6 +134,50 @@ describe('rests of prefault', () => {
   it('of a rehearsal are short', () => {
     expect(thread(0.5).turn(40)).toBe(20)
   })
+})
+
+it('a turn of the lane takes one completion where prefault rests in between, else two', () => {
+  const board = new Board(allocateBoard())
+  const taken: number[] = []
+  let isDue = true
+  const channel = {
+    info: { imageId: '', pageSize: PAGE, pageCount: 8, dataExtents: null },
+    creditsMax: 8,
+    readPagesMax: 1,
+    credits: 8,
+    bytesReceived: 0,
+    tryPostRead: () => true,
+    flush: () => {},
+    poll: (_sink: unknown, max: number) => taken.push(max) && 0,
+  } as unknown as Channel
+  const table = PageTable.allocate(8)
+  table.reset(0, 8, PAGE_STATE.MISSING)
+  const lane = new PrefaultLane(channel, {
+    table,
+    board,
+    hints: new RingConsumer(board.memory.hints),
+    policy: new SequentialPolicy(),
+    window: {
+      bytes: () => 8 * PAGE,
+      readPages: () => 1,
+      onDemand: () => {},
+      onDemandAnswered: () => {},
+      takeRest: () => isDue,
+      onCompletion: () => {},
+    },
+    counters: new Counters(PREFAULT_COUNTERS, Counters.allocate(PREFAULT_COUNTERS.length)),
+    clock: { nowNs: () => 0 },
+    readPagesMax: 1,
+    onPromotedDone: () => {},
+  })
+  lane.begin({ status: 0, place: () => 0, placeZero: () => 0, wake: () => {}, lose: () => {} })
+  lane.doWork() // Asks.
+  expect(taken).toEqual([])
+  lane.doWork()
+  expect([lane.takeRest(), lane.doWork()]).toEqual([true, 0])
+  isDue = false
+  expect([lane.takeRest(), lane.doWork()]).toEqual([false, 0])
+  expect(taken).toEqual([2, 1, 2])
 })
 
 /** A window of a road that carries 64 KiB in so long, measured for three seconds. */
