@@ -41,8 +41,8 @@ await runWorker('demand', parentPort, async (tell) => {
   const board = new Board(plan.board)
   const settle = settleThread(plan.affinity)
   if (isOn('class', without)) scheduleThread(0, DEMAND_SLICE_NS)
-  // Asleep, or beside prefault, the first processor is the right one.
-  const mayRoam = settle !== undefined && plan.wait !== 'block' && plan.prefault === 'off'
+  // Asleep, the first processor is the right one.
+  const mayRoam = settle !== undefined && plan.wait !== 'block'
   const doorbell = board.demandBell({ signal: () => bell.signal(), sleep: (ms) => agent.park(ms) })
   // Before anything real is made, while the image is still being asked about.
   ifAllowed(() =>
