@@ -24,7 +24,7 @@ import { makeDemandWait } from './giving-way.ts'
 import { ifAllowed } from './if-allowed.ts'
 import type { AttachImage, AttachSettings } from './plans.ts'
 import { redialling } from './redialling.ts'
-import { Roaming } from './roaming.ts'
+import { APART_GAIN_BESIDE_PREFAULT, Roaming } from './roaming.ts'
 import { runAgent } from './run-agent.ts'
 import { nextMessage, runWorker } from './run-worker.ts'
 import { loadTransport, openLane } from './transports.ts'
@@ -136,7 +136,8 @@ await runWorker('demand', parentPort, async (tell) => {
   try {
     const wait = makeDemandWait(plan.wait, clock, isOn('yield', without))
     const faults = counters.indexOf('faults')
-    const roaming = mayRoam ? new Roaming(wait, clock, () => counters.read(faults), settle) : wait
+    const gain = plan.prefault === 'off' ? undefined : APART_GAIN_BESIDE_PREFAULT
+    const roaming = mayRoam ? new Roaming(wait, clock, () => counters.read(faults), settle, gain) : wait
     runAgent(agent, doorbell, roaming, () => agent.isFinished)
   } finally {
     agent.stop() // Whatever ends it: no socket without anybody behind it, and no client without an end.
