@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest'
-import { Roaming } from '../../src/workers/roaming.ts'
+import { APART_GAIN_BESIDE_PREFAULT, Roaming } from '../../src/workers/roaming.ts'
 
 /** A machine on which a fault takes so long, with the source and apart from it, with a client that pauses in between. */
 class Machine {
@@ -13,7 +13,7 @@ class Machine {
   apartNs: number
   pauseNs: number
 
-  constructor(togetherNs: number, apartNs: number, pauseNs = 0) {
+  constructor(togetherNs: number, apartNs: number, pauseNs = 0, apartGain?: number) {
     this.togetherNs = togetherNs
     this.apartNs = apartNs
     this.pauseNs = pauseNs
@@ -26,6 +26,7 @@ class Machine {
         this.isApart = isApart
         this.moves++
       },
+      apartGain,
     )
   }
 
@@ -55,6 +56,20 @@ describe('Roaming', () => {
       const machine = new Machine(62_000, apartNs)
       machine.fault(520)
       expect(machine.fault(10_000)).toBe(0)
+    }
+  })
+
+  it('asks for more beside prefault', () => {
+    for (const [apartNs, share] of [
+      [50_000, 0],
+      [45_000, 1],
+    ] as const) {
+      const machine = new Machine(60_000, apartNs, 0, APART_GAIN_BESIDE_PREFAULT)
+      machine.fault(520)
+      expect(machine.fault(10_000)).toBe(share)
+      const without = new Machine(60_000, apartNs)
+      without.fault(520)
+      expect(without.fault(10_000)).toBe(1)
     }
   })
 
