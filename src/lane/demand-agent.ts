@@ -81,7 +81,7 @@ export class DemandAgent {
       this.#wait(0)
       this.#tell()
     }
-    const { lane, sharedPrefault, board } = this.#parts
+    const { lane, sharedPrefault, board, onCrowd } = this.#parts
     const channel = this.#channel
     let work = 0
     try {
@@ -94,7 +94,7 @@ export class DemandAgent {
     }
     this.#lookAtFaults = true
     this.#lookAtChannel = true
-    if (this.#crowd.note(lane.pending)) this.#parts.onCrowd?.(this.#crowd.isThere)
+    if (onCrowd && this.#crowd.note(lane.pending)) onCrowd(this.#crowd.isThere)
     if (board.remaining() === 0) session.stop('complete')
     else if (lane.isClientGone || sharedPrefault?.isClientGone) session.stop('client-gone')
     else if (this.#lookAtSocket) {
