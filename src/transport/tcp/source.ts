@@ -90,16 +90,20 @@ export class TcpSource implements SourceAgent {
     if (this.#link) return this.#linkTurn(this.#link)
     const connections = this.#connections
     let work = 0
+    let isMoreAsked = false
     for (let i = 0; i < connections.length; i++) {
       const connection = connections[i] as Connection
       if (connection.lane !== LANE_CODE.demand) continue
       work += this.#receiveDemand(connection)
-      if (this.#isDemandFirst) work += this.#answerDemand(connection)
+      if (!this.#isDemandFirst) continue
+      work += this.#answerDemand(connection)
+      isMoreAsked ||= canAnswer(connection)
     }
     this.#quantum.onTurn(work > 0)
     if (work > 0 && this.#isDemandFirst) this.#giveWay()
     work += this.#receiveOthers()
-    return work + (this.#isDemandFirst ? this.#answerBulk() : this.#answerOldest())
+    if (!this.#isDemandFirst) return work + this.#answerOldest()
+    return this.#share.keepsBulkBack(isMoreAsked) ? work : work + this.#answerBulk()
   }
 
   /** Behind an emulated link what is asked enters the link in the link's order, and is handed on as it arrives. */

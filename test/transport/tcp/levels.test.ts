@@ -235,6 +235,24 @@ describe('fair', () => {
     expect(pagesAfterATurn(road('fair'), 1)).toEqual([8, 1]) // A quantum of bytes ends it.
     expect(pagesAfterATurn(road(), 0)).toEqual([8])
   })
+
+  it('has bulk wait for as much demand with short turns as with long ones', () => {
+    const bulkAfterTurns = (on: Road, others: number) => {
+      const heavy = on.join('demand')
+      const light = Array.from({ length: others }, () => on.join('demand'))
+      for (const channel of [heavy, ...light]) on.ask(channel, 1, 1)
+      for (let turn = 0; turn < 4; turn++) on.turn()
+      const bulk = on.join('prefault')
+      on.ask(bulk, 8, 32)
+      on.ask(heavy, 24, 1)
+      return Array.from({ length: 9 }, () => {
+        on.turn()
+        return bulk.bytesReceived / BULK_QUANTUM_BYTES
+      })
+    }
+    expect(bulkAfterTurns(road(), 0).slice(0, 3)).toEqual([1, 2, 3])
+    expect(bulkAfterTurns(road(), 1)).toEqual([0, 0, 0, 1, 1, 1, 1, 2, 2])
+  })
 })
 
 describe('pace', () => {
