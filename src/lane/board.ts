@@ -21,7 +21,8 @@ const USERFAULTFD = 7 * LINE_WORDS
 const PLACING = 8 * LINE_WORDS
 const ANSWERED = 9 * LINE_WORDS
 const PROMOTED = 10 * LINE_WORDS
-const ARRIVALS = 11 * LINE_WORDS
+const REST_BELL = 11 * LINE_WORDS
+const ARRIVALS = 12 * LINE_WORDS
 const REGIONS = ARRIVALS + ARRIVALS_WORDS
 const BOARD_WORDS = REGIONS + REGION_TABLE_WORDS
 
@@ -90,6 +91,11 @@ export class Board {
 
   prefaultBell(primitives: DoorbellPrimitives): Doorbell {
     return new Doorbell(this.#words, PREFAULT_BELL, primitives)
+  }
+
+  /** Of a prefault agent that rests: rung for whoever waits for what it has in flight, and for nothing else. */
+  restBell(primitives: DoorbellPrimitives): Doorbell {
+    return new Doorbell(this.#words, REST_BELL, primitives)
   }
 
   phase(): number {

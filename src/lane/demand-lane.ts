@@ -43,6 +43,8 @@ export interface DemandLaneParts {
   readonly promotedWaits: LatencyHistogram
   /** With the same zero as the prefault lane's. */
   readonly clock: Clock
+  /** Called when faults have come on pages that prefault has in flight: it may be resting. */
+  readonly onAwaited?: () => void
   /** Called when the last pending demand has been answered: the prefault lane may sleep on that. */
   readonly onQuiet?: () => void
   /** Level `promotion` off: a page that prefault has in flight is asked for a second time, at once. Default: no. */
@@ -66,6 +68,7 @@ export class DemandLane implements CompletionSink, FaultSink {
   readonly #stalls: LatencyHistogram
   readonly #promotedWaits: LatencyHistogram
   readonly #clock: Clock
+  readonly #onAwaited: (() => void) | undefined
   readonly #onQuiet: (() => void) | undefined
   readonly #count: Record<DemandCounter, number>
   readonly #asksTwice: boolean
@@ -102,6 +105,7 @@ export class DemandLane implements CompletionSink, FaultSink {
     this.#stalls = parts.stalls
     this.#promotedWaits = parts.promotedWaits
     this.#clock = parts.clock
+    this.#onAwaited = parts.onAwaited
     this.#onQuiet = parts.onQuiet
     this.#asksTwice = parts.asksTwice ?? false
     this.#neighbours = parts.neighbours
@@ -476,6 +480,7 @@ export class DemandLane implements CompletionSink, FaultSink {
     const promoted = this.#promoted.count
     if (promoted !== this.#promotedShown) {
       this.#board.setPromoted(promoted)
+      if (promoted > this.#promotedShown) this.#onAwaited?.()
       this.#promotedShown = promoted
     }
     const pending = this.pending

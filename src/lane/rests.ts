@@ -13,7 +13,7 @@ const WORK_NS = 15_000
 /** A rest is so many times as long as what came before it. */
 const REST_FACTOR = 4
 /** It may have been away from its processor meanwhile, which was no work. */
-const REST_NS_MAX = 400_000
+const REST_NS_MAX = 700_000
 /** Whoever gave way and was back only after this time is in the way of others: not of one thread that faults anew. */
 const AWAY_NS = 25_000
 /** A sleep that is no shorter is a rest. */
@@ -21,32 +21,41 @@ const SLEPT_NS_MIN = 15_000
 
 /** What the lane says. */
 export interface Resting {
-  /** Faults have come since the last call that are not to meet prefault all the time. */
-  takeRest(): boolean
+  /**
+   * Faults have come since the last call that are not to meet prefault all the time.
+   *
+   * @param isStarving the thread waits for a processor for longer than it has one
+   */
+  takeRest(isStarving: boolean): boolean
   /** Threads that stand still. */
   readonly waiting: number
   /** Somebody waits for a page that prefault has in flight. */
   readonly isAwaited: boolean
 }
 
+export interface RestsParts {
+  readonly clock: Clock
+  /** Lets other threads have the processor. */
+  readonly giveWay: () => void
+  /** Sleeps for so long, or until somebody waits for a page that the lane has in flight. */
+  readonly sleep: (ns: number, lane: Resting) => void
+  /** See Resting.takeRest(). Default: it never does. */
+  readonly isStarving?: (() => boolean) | undefined
+  /** How many times as long as its work a rest is; a rehearsal does not stand about. Default: four. */
+  readonly factor?: number | undefined
+}
+
 export class Rests {
+  readonly #parts: RestsParts
   readonly #clock: Clock
-  readonly #giveWay: () => void
-  readonly #nap: () => void
   readonly #factor: number
   #workSinceNs = 0
   #asleepSinceNs = 0
 
-  /**
-   * @param giveWay lets other threads have the processor
-   * @param nap sleeps as shortly as can be: some 60 µs
-   * @param factor how many times as long as its work a rest is; a rehearsal does not stand about
-   */
-  constructor(clock: Clock, giveWay: () => void, nap: () => void, factor = REST_FACTOR) {
-    this.#clock = clock
-    this.#giveWay = giveWay
-    this.#nap = nap
-    this.#factor = factor
+  constructor(parts: RestsParts) {
+    this.#parts = parts
+    this.#clock = parts.clock
+    this.#factor = parts.factor ?? REST_FACTOR
   }
 
   /** After a turn that did something: rests, when it is time to. */
@@ -54,7 +63,7 @@ export class Rests {
     const nowNs = this.#clock.nowNs()
     const workedNs = nowNs - this.#workSinceNs
     if (workedNs < WORK_NS) return
-    if (!lane.takeRest()) {
+    if (!lane.takeRest(this.#parts.isStarving?.() ?? false)) {
       this.#workSinceNs = nowNs
       return
     }
@@ -62,8 +71,8 @@ export class Rests {
     let lastNs = nowNs
     let isInTheWay = lane.waiting > 1
     while (!lane.isAwaited && lastNs < endNs) {
-      if (isInTheWay) this.#nap()
-      else this.#giveWay()
+      if (isInTheWay) this.#parts.sleep(endNs - lastNs, lane)
+      else this.#parts.giveWay()
       const atNs = this.#clock.nowNs()
       if (atNs - lastNs >= AWAY_NS) isInTheWay = true
       lastNs = atNs

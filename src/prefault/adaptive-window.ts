@@ -21,7 +21,7 @@ const ACTIVE_NS = 20e6
 /** After a fault that came alone, with none in the ACTIVE_NS before it: a client's first touch, or a rare one. */
 const ACTIVE_ALONE_NS = 5e6
 /** Faults that come so soon one after the other are a client's that does little else: a light one loses little to prefault, and prefault much to rests. */
-const DENSE_NS = 200_000
+const DENSE_NS = 300_000
 /** What one read may occupy the road for while demand is active; a page at least, and one at 1 Gbit/s. */
 const READ_NS = 45_000
 /** The same while no demand is active, but a quantum at least: what the first fault after a quiet time may find ahead of it. */
@@ -54,8 +54,8 @@ export class AdaptiveWindow implements Window {
   #nearFaults = 0
   /** As of the last fault. */
   #isFollowed = false
-  /** A fault has come soon after another, and not near what prefault is about. */
-  #isRestDue = false
+  /** A fault has come soon after another, and not near what prefault is about, since the last look. */
+  #isDense = false
   /** In flight beyond what the road holds, at the last look. */
   #queuedBytes = 0
 
@@ -78,9 +78,7 @@ export class AdaptiveWindow implements Window {
     this.#isFollowed = this.#mayFollow && this.#nearFaults >= FOLLOWING_FAULTS && this.#rate.isFast
     if (this.#isFollowed) return
     const sinceNs = nowNs - this.#demandAtNs
-    // On a slow road prefault sleeps as long as the wire takes, and rests on top of that would leave it empty.
-    const isElsewhere = this.#nearFaults < FOLLOWING_FAULTS
-    if (sinceNs < DENSE_NS && isElsewhere && this.#rate.hasBeenFast) this.#isRestDue = true
+    if (sinceNs < DENSE_NS && this.#nearFaults < FOLLOWING_FAULTS) this.#isDense = true
     const isAlone = sinceNs >= ACTIVE_NS
     this.#demandAtNs = nowNs
     this.#stayActive(nowNs + (isAlone ? ACTIVE_ALONE_NS : ACTIVE_NS))
@@ -94,10 +92,12 @@ export class AdaptiveWindow implements Window {
     this.#rate.onDemandAnswered(ns)
   }
 
-  takeRest(): boolean {
-    const isDue = this.#isRestDue
-    this.#isRestDue = false
-    return isDue
+  takeRest(isStarving: boolean): boolean {
+    const isDense = this.#isDense
+    this.#isDense = false
+    // On a slow road prefault sleeps as long as the wire takes, and rests on top of that would leave it empty. But a road that nobody has a processor to
+    // measure on is slow for all we know, and there the processors are the limit.
+    return isDense && (isStarving || this.#rate.hasBeenFast)
   }
 
   readPages(pagesMax: number, nowNs: number): number {

@@ -69,6 +69,7 @@ await runWorker('demand', parentPort, async (tell) => {
   const promotedWaits = new LatencyHistogram(plan.promotedWaits)
   const prefaultEvent = new EventFd(image.prefaultBellFd)
   const prefaultBell = board.prefaultBell({ signal: () => prefaultEvent.signal(), sleep: () => {} })
+  const restBell = board.restBell({ signal: () => prefaultEvent.signal(), sleep: () => {} })
   const { neighbours: home } = plan
   const neighbours = home && new Neighbours(home.memory, home.place)
   const lane = new DemandLane(channel, {
@@ -81,6 +82,7 @@ await runWorker('demand', parentPort, async (tell) => {
     clock,
     asksTwice: !isOn('promotion', without),
     settlesLate: true,
+    onAwaited: () => restBell.wake(),
     neighbours,
   })
   const sharedPrefault = shared

@@ -27,6 +27,7 @@ await runWorker('lazy', parentPort, async (tell) => {
   const board = new Board(plan.board)
   const prefaultEvent = new EventFd(plan.prefaultBellFd)
   const prefaultBell = board.prefaultBell({ signal: () => prefaultEvent.signal(), sleep: () => {} })
+  const restBell = board.restBell({ signal: () => prefaultEvent.signal(), sleep: () => {} })
   const bell = new EventFd(plan.demandBellFd)
   const lane = new DemandLane(channel, {
     table: new PageTable(plan.table, plan.pageCount),
@@ -36,6 +37,7 @@ await runWorker('lazy', parentPort, async (tell) => {
     stalls: new LatencyHistogram(plan.stalls),
     promotedWaits: new LatencyHistogram(plan.promotedWaits),
     clock,
+    onAwaited: () => restBell.wake(),
     onQuiet: () => prefaultBell.wake(),
   })
   const faults = new LazyFaults(plan.lazy)

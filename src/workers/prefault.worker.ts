@@ -11,6 +11,7 @@ import { Board, PHASE } from '../lane/board.ts'
 import { Neighbours } from '../lane/neighbours.ts'
 import { PrefaultAgent } from '../lane/prefault-agent.ts'
 import { PrefaultLane } from '../lane/prefault-lane.ts'
+import { restSleep } from '../lane/rest-sleep.ts'
 import { Rests } from '../lane/rests.ts'
 import { PREFAULT_COUNTERS } from '../lane/stats.ts'
 import { isOn } from '../levels.ts'
@@ -53,25 +54,28 @@ await runWorker('prefault', parentPort, async (tell) => {
   const times = rehearsals && openThreadTimes()
   // Only where starving there would be seen.
   const aside = times && 'affinity' in plan ? keepAside(plan.affinity) : undefined
-  const makeStrategy = (isRehearsal: boolean) => {
-    const wait = makeWait('block', clock)
-    if (!aside || !times) return wait
-    return new StandingAside(wait, clock, times.read, isRehearsal ? () => {} : aside)
-  }
+  const makeAside = (settle: (isFree: boolean) => void) =>
+    aside && times && new StandingAside(makeWait('block', clock), clock, times.read, settle)
   const giveWay = makeGiveWay(true)
   const nap = makeNap()
-  const makeRests = (factor?: number) =>
-    giveWay && isOn('rests', without) ? new Rests(clock, giveWay, nap, factor) : undefined
-  const rehearsed = () => ({
-    clock,
-    wait: makeStrategy(true),
-    rests: makeRests(REHEARSED_REST_FACTOR),
-    hasNeighbours: home !== undefined,
-  })
+  const bell = new EventFd(plan.prefaultBellFd)
+  const sleep = restSleep(board, bell)
+  const makeRests = (standing: StandingAside | undefined, factor?: number) => {
+    if (!giveWay || !isOn('rests', without)) return undefined
+    return new Rests({ clock, giveWay, sleep, isStarving: standing && (() => standing.isStarving), factor })
+  }
+  const rehearsed = () => {
+    const standing = makeAside(() => {})
+    return {
+      clock,
+      wait: standing ?? makeWait('block', clock),
+      rests: makeRests(standing, REHEARSED_REST_FACTOR),
+      hasNeighbours: home !== undefined,
+    }
+  }
   const mayRehearse = rehearsals !== undefined && ifAllowed(() => warmUpPrefaultBriefly(rehearsed()))
   const demandEvent = new EventFd(plan.demandBellFd)
   const demandBell = board.demandBell({ signal: () => demandEvent.signal(), sleep: () => {} })
-  const bell = new EventFd(plan.prefaultBellFd)
   let agent: PrefaultAgent | undefined
   const idle = new PollSet(1)
   idle.set(0, bell.fd, POLL.IN)
@@ -113,6 +117,7 @@ await runWorker('prefault', parentPort, async (tell) => {
   })
   const errand = plan.errand && new Errand(plan.errand)
   const processors = 'affinity' in plan && plan.affinity !== 'off' ? allowedProcessors() : []
+  const standing = aside && makeAside(aside)
   agent = new PrefaultAgent({
     board,
     lane,
@@ -131,9 +136,9 @@ await runWorker('prefault', parentPort, async (tell) => {
     bell,
     demandBell,
     clock,
-    rests: makeRests(),
+    rests: makeRests(standing),
   })
-  runAgent(agent, doorbell, makeStrategy(false), () => false)
+  runAgent(agent, doorbell, standing ?? makeWait('block', clock), () => false)
   agent.close()
   times?.close()
 })

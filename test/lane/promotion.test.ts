@@ -36,6 +36,7 @@ describe('a fault on a page that prefault has in flight', () => {
   let makePrefault: (placesAwaitedFirst: boolean) => PrefaultLane
   let prefaultCounters: Counters<(typeof PREFAULT_COUNTERS)[number]>
   let promotedDone: number
+  let awaited = 0
   let lazy: LazyDescription
   /** Where prefault's placements go; a test may have them refused. */
   let placer: LazyPlacer
@@ -61,7 +62,20 @@ describe('a fault on a page that prefault has in flight', () => {
     prefaultCounters = new Counters(PREFAULT_COUNTERS, Counters.allocate(PREFAULT_COUNTERS.length))
     promotedDone = 0
     const hints = new RingProducer(board.memory.hints)
-    demand = new DemandLane(channels[0], { table, board, hints, counters, stalls, promotedWaits, clock })
+    awaited = 0
+    demand = new DemandLane(channels[0], {
+      table,
+      board,
+      hints,
+      counters,
+      stalls,
+      promotedWaits,
+      clock,
+      onAwaited: () => {
+        awaited++
+        expect(board.promoted()).toBeGreaterThan(0)
+      },
+    })
     demand.begin(new LazyFaults(lazy), new LazyPlacer(lazy))
     makePrefault = (placesAwaitedFirst) =>
       new PrefaultLane(channels[1], {
@@ -166,6 +180,7 @@ describe('a fault on a page that prefault has in flight', () => {
     prefault.doWork()
     demand.doWork(false, false)
     rests.push(prefault.isAwaited)
+    expect(awaited).toBe(0)
     demand.onFault(7)
     await stepUntil(
       () => demand.doWork(true, false),
@@ -178,6 +193,7 @@ describe('a fault on a page that prefault has in flight', () => {
     )
     rests.push(prefault.isAwaited)
     expect(rests).toEqual([false, true, false])
+    expect(awaited).toBe(1)
   })
 
   it('is placed in its turn without level `awaited`', async () => {

@@ -20,25 +20,36 @@ function thread(factor?: number) {
   const state = {
     nowNs: 5e9,
     isDue: true,
+    isStarving: false,
+    isDueWhenStarving: false,
     isAwaited: false,
     waiting: 1,
     looks: 0,
     awaitedAfterLooks: Infinity,
     awayUs: 1,
-    naps: 0,
+    sleeps: 0,
+    sleepsUs: Infinity,
+    isAwaitedAsleep: false,
   }
   const giveWay = () => {
     state.nowNs += state.awayUs * US
     state.looks++
     if (state.looks >= state.awaitedAfterLooks) state.isAwaited = true
   }
-  const nap = () => {
-    state.nowNs += 60 * US
-    state.naps++
+  const sleep = (ns: number) => {
+    state.nowNs += Math.min(ns, state.sleepsUs * US)
+    state.sleeps++
+    if (state.isAwaitedAsleep) state.isAwaited = true
   }
-  const rests = new Rests({ nowNs: () => state.nowNs }, giveWay, nap, factor)
+  const rests = new Rests({
+    clock: { nowNs: () => state.nowNs },
+    giveWay,
+    sleep,
+    isStarving: () => state.isStarving,
+    factor,
+  })
   const lane = {
-    takeRest: () => state.isDue,
+    takeRest: (isStarving: boolean) => state.isDue || (isStarving && state.isDueWhenStarving),
     get waiting() {
       return state.waiting
     },
@@ -53,13 +64,13 @@ function thread(factor?: number) {
     rests.afterTurn(lane)
     return (state.nowNs - beganNs) / US
   }
-  const sleep = (us: number) => {
+  const park = (us: number) => {
     rests.beforeSleep()
     state.nowNs += us * US
     rests.afterSleep()
   }
   turn(1) // The first has no beginning.
-  return { state, turn, sleep }
+  return { state, turn, park }
 }
 
 describe('rests of prefault', () => {
@@ -79,8 +90,17 @@ describe('rests of prefault', () => {
     }
   })
 
-  it('are 400 µs at most: who was away from its processor did not work', () => {
-    expect(thread().turn(5000)).toBe(400)
+  it('are 700 µs at most: who was away from its processor did not work', () => {
+    expect(thread().turn(5000)).toBe(700)
+  })
+
+  it('come to a thread that starves where the lane says so', () => {
+    const { state, turn } = thread()
+    state.isDue = false
+    state.isDueWhenStarving = true
+    expect(turn(40)).toBe(0)
+    state.isStarving = true
+    expect(turn(40)).toBe(160)
   })
 
   it('come to nobody where no fault has come, and count from there', () => {
@@ -101,16 +121,16 @@ describe('rests of prefault', () => {
   })
 
   it('are what a slow wire has it sleep; to look in vain is no sleep', () => {
-    const { turn, sleep } = thread()
+    const { turn, park } = thread()
     let rested = 0
     for (let i = 0; i < 100; i++) {
       rested += turn(12)
-      sleep(15)
+      park(15)
     }
     expect(rested).toBe(0)
-    sleep(2)
+    park(2)
     expect(turn(12)).toBe(0)
-    sleep(2)
+    park(2)
     expect(turn(12)).toBeGreaterThan(100)
   })
 
@@ -118,17 +138,21 @@ describe('rests of prefault', () => {
     const { state, turn } = thread()
     state.waiting = 2
     const { looks } = state
-    expect([turn(40), state.looks - looks, state.naps]).toEqual([180, 0, 3])
+    expect([turn(40), state.looks - looks, state.sleeps]).toEqual([160, 0, 1])
+    state.sleepsUs = 60 // It was woken for something else.
+    expect([turn(40), state.sleeps]).toEqual([160, 4])
+    state.isAwaitedAsleep = true
+    expect([turn(40), state.sleeps]).toEqual([60, 5])
   })
 
   it('are slept where others have the processor for long, and not for one that is soon gone', () => {
     const { state, turn } = thread()
     state.awayUs = 15
-    expect([turn(40), state.naps]).toEqual([165, 0])
+    expect([turn(40), state.sleeps]).toEqual([165, 0])
     state.awayUs = 30
-    expect([turn(40), state.naps]).toEqual([30 + 3 * 60, 3])
+    expect([turn(40), state.sleeps]).toEqual([160, 1])
     state.awayUs = 200
-    expect([turn(40), state.naps]).toEqual([200, 3])
+    expect([turn(40), state.sleeps]).toEqual([200, 1])
   })
 
   it('of a rehearsal are short', () => {
@@ -174,9 +198,9 @@ it('a turn of the lane takes one completion where prefault rests in between, els
   lane.doWork() // Asks.
   expect(taken).toEqual([])
   lane.doWork()
-  expect([lane.takeRest(), lane.doWork()]).toEqual([true, 0])
+  expect([lane.takeRest(false), lane.doWork()]).toEqual([true, 0])
   isDue = false
-  expect([lane.takeRest(), lane.doWork()]).toEqual([false, 0])
+  expect([lane.takeRest(false), lane.doWork()]).toEqual([false, 0])
   expect(taken).toEqual([2, 1, 2])
 })
 
@@ -189,16 +213,18 @@ const FAST = 65_536
 const SLOW = 8 * FAST
 
 describe('when a rest is due', () => {
-  const dueOf = (w: Window) => (atUs: number, isNear: boolean) => {
-    w.onDemand(3e9 + atUs * US, isNear)
-    return w.takeRest()
-  }
+  const dueOf =
+    (w: Window, isStarving = false) =>
+    (atUs: number, isNear: boolean) => {
+      w.onDemand(3e9 + atUs * US, isNear)
+      return w.takeRest(isStarving)
+    }
 
-  it('after a fault that comes within 200 µs of another, once', () => {
+  it('after a fault that comes within 300 µs of another, once', () => {
     const w = measured(FAST)
     const due = dueOf(w)
-    expect(w.takeRest()).toBe(false)
-    expect([due(0, false), due(199, false), w.takeRest(), due(400, false), due(1e6, false)]).toEqual([
+    expect(w.takeRest(false)).toBe(false)
+    expect([due(0, false), due(299, false), w.takeRest(false), due(600, false), due(1e6, false)]).toEqual([
       false,
       true,
       false,
@@ -223,6 +249,13 @@ describe('when a rest is due', () => {
     for (const w of [measured(SLOW), new AdaptiveWindow(PAGE, 8)]) {
       const due = dueOf(w)
       expect([due(0, false), due(50, false)]).toEqual([false, false])
+    }
+  })
+
+  it('on any road for a thread that starves, where the processors are the limit and nothing can be measured', () => {
+    for (const w of [measured(SLOW), new AdaptiveWindow(PAGE, 8)]) {
+      const due = dueOf(w, true)
+      expect([due(0, false), due(50, false), due(1e6, false)]).toEqual([false, true, false])
     }
   })
 

@@ -61,8 +61,8 @@ function watched(window: Window): [Window, Seen] {
       return bytes
     },
     onDemandAnswered: (ns) => window.onDemandAnswered(ns),
-    takeRest: () => {
-      const isDue = window.takeRest()
+    takeRest: (isStarving) => {
+      const isDue = window.takeRest(isStarving)
       seen.rests.add(isDue)
       return isDue
     },

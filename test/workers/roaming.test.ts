@@ -61,8 +61,8 @@ describe('Roaming', () => {
 
   it('asks for more beside prefault', () => {
     for (const [apartNs, share] of [
-      [50_000, 0],
-      [45_000, 1],
+      [56_000, 0],
+      [52_000, 1],
     ] as const) {
       const machine = new Machine(60_000, apartNs, 0, APART_GAIN_BESIDE_PREFAULT)
       machine.fault(520)

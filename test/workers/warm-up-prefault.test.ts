@@ -33,12 +33,7 @@ describe.skipIf(!userfaultfdOrSkipLoudly())('a rehearsal of prefault', () => {
   const agent = (hasNeighbours: boolean) => ({
     clock: monotonicClock,
     wait: makeWait('block', monotonicClock),
-    rests: new Rests(
-      monotonicClock,
-      () => {},
-      () => {},
-      0.2,
-    ),
+    rests: new Rests({ clock: monotonicClock, giveWay: () => {}, sleep: () => {}, factor: 0.2 }),
     hasNeighbours,
   })
 
