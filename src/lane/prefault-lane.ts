@@ -150,8 +150,8 @@ export class PrefaultLane implements CompletionSink, Resting {
     return this.#deferred.count > 0
   }
 
-  takeRest(isStarving: boolean): boolean {
-    this.#completionsPerTurn = this.#parts.window.takeRest(isStarving) ? 1 : COMPLETIONS_PER_TURN_MAX
+  takeRest(): boolean {
+    this.#completionsPerTurn = this.#parts.window.takeRest() ? 1 : COMPLETIONS_PER_TURN_MAX
     return this.#completionsPerTurn === 1
   }
 

@@ -21,12 +21,8 @@ const SLEPT_NS_MIN = 15_000
 
 /** What the lane says. */
 export interface Resting {
-  /**
-   * Faults have come since the last call that are not to meet prefault all the time.
-   *
-   * @param isStarving the thread waits for a processor for longer than it has one
-   */
-  takeRest(isStarving: boolean): boolean
+  /** Faults have come since the last call that are not to meet prefault all the time. */
+  takeRest(): boolean
   /** Threads that stand still. */
   readonly waiting: number
   /** Somebody waits for a page that prefault has in flight. */
@@ -39,8 +35,6 @@ export interface RestsParts {
   readonly giveWay: () => void
   /** Sleeps for so long, or until somebody waits for a page that the lane has in flight. */
   readonly sleep: (ns: number, lane: Resting) => void
-  /** See Resting.takeRest(). Default: it never does. */
-  readonly isStarving?: (() => boolean) | undefined
   /** How many times as long as its work a rest is; a rehearsal does not stand about. Default: four. */
   readonly factor?: number | undefined
 }
@@ -63,7 +57,7 @@ export class Rests {
     const nowNs = this.#clock.nowNs()
     const workedNs = nowNs - this.#workSinceNs
     if (workedNs < WORK_NS) return
-    if (!lane.takeRest(this.#parts.isStarving?.() ?? false)) {
+    if (!lane.takeRest()) {
       this.#workSinceNs = nowNs
       return
     }

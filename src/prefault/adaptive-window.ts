@@ -54,8 +54,8 @@ export class AdaptiveWindow implements Window {
   #nearFaults = 0
   /** As of the last fault. */
   #isFollowed = false
-  /** A fault has come soon after another, and not near what prefault is about, since the last look. */
-  #isDense = false
+  /** A fault has come soon after another, and not near what prefault is about. */
+  #isRestDue = false
   /** In flight beyond what the road holds, at the last look. */
   #queuedBytes = 0
 
@@ -78,7 +78,9 @@ export class AdaptiveWindow implements Window {
     this.#isFollowed = this.#mayFollow && this.#nearFaults >= FOLLOWING_FAULTS && this.#rate.isFast
     if (this.#isFollowed) return
     const sinceNs = nowNs - this.#demandAtNs
-    if (sinceNs < DENSE_NS && this.#nearFaults < FOLLOWING_FAULTS) this.#isDense = true
+    // On a slow road prefault sleeps as long as the wire takes, and rests on top of that would leave it empty.
+    const isElsewhere = this.#nearFaults < FOLLOWING_FAULTS
+    if (sinceNs < DENSE_NS && isElsewhere && this.#rate.hasBeenFast) this.#isRestDue = true
     const isAlone = sinceNs >= ACTIVE_NS
     this.#demandAtNs = nowNs
     this.#stayActive(nowNs + (isAlone ? ACTIVE_ALONE_NS : ACTIVE_NS))
@@ -92,12 +94,10 @@ export class AdaptiveWindow implements Window {
     this.#rate.onDemandAnswered(ns)
   }
 
-  takeRest(isStarving: boolean): boolean {
-    const isDense = this.#isDense
-    this.#isDense = false
-    // On a slow road prefault sleeps as long as the wire takes, and rests on top of that would leave it empty. But a road that nobody has a processor to
-    // measure on is slow for all we know, and there the processors are the limit.
-    return isDense && (isStarving || this.#rate.hasBeenFast)
+  takeRest(): boolean {
+    const isDue = this.#isRestDue
+    this.#isRestDue = false
+    return isDue
   }
 
   readPages(pagesMax: number, nowNs: number): number {

@@ -16,12 +16,8 @@ export interface Window {
   onDemand(nowNs: number, isNear: boolean): void
   /** A fault has been answered on the demand lane, `ns` after it was read. */
   onDemandAnswered(ns: number): void
-  /**
-   * Whether such faults have come since the last call that the prefault thread is to rest beside them.
-   *
-   * @param isStarving the thread waits for a processor for longer than it has one
-   */
-  takeRest(isStarving: boolean): boolean
+  /** Whether such faults have come since the last call that the prefault thread is to rest beside them. */
+  takeRest(): boolean
   /** A read of `bytes` has come back after `rttNs`. */
   onCompletion(bytes: number, rttNs: number, nowNs: number): void
 }

@@ -63,7 +63,7 @@ function exercise(
     const queueNs = step % STEPS_PER_ROAD < QUEUE_STEPS ? QUEUE_NS : 0
     nowNs += Math.max(STEP_NS_MIN, roadNs) + (step % STEPS_PER_AGE === 0 ? AGE_NS : 0)
     if (phase > 0 && step % STEPS_PER_ANSWER === 0) window.onDemandAnswered(SHORTEST_NS + queueNs)
-    window.takeRest(false)
+    window.takeRest()
     window.onCompletion(bytes, SHORTEST_NS + roadNs + queueNs, nowNs)
   }
 }

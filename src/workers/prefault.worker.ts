@@ -54,25 +54,23 @@ await runWorker('prefault', parentPort, async (tell) => {
   const times = rehearsals && openThreadTimes()
   // Only where starving there would be seen.
   const aside = times && 'affinity' in plan ? keepAside(plan.affinity) : undefined
-  const makeAside = (settle: (isFree: boolean) => void) =>
-    aside && times && new StandingAside(makeWait('block', clock), clock, times.read, settle)
+  const makeStrategy = (isRehearsal: boolean) => {
+    const wait = makeWait('block', clock)
+    if (!aside || !times) return wait
+    return new StandingAside(wait, clock, times.read, isRehearsal ? () => {} : aside)
+  }
   const giveWay = makeGiveWay(true)
   const nap = makeNap()
   const bell = new EventFd(plan.prefaultBellFd)
   const sleep = restSleep(board, bell)
-  const makeRests = (standing: StandingAside | undefined, factor?: number) => {
-    if (!giveWay || !isOn('rests', without)) return undefined
-    return new Rests({ clock, giveWay, sleep, isStarving: standing && (() => standing.isStarving), factor })
-  }
-  const rehearsed = () => {
-    const standing = makeAside(() => {})
-    return {
-      clock,
-      wait: standing ?? makeWait('block', clock),
-      rests: makeRests(standing, REHEARSED_REST_FACTOR),
-      hasNeighbours: home !== undefined,
-    }
-  }
+  const makeRests = (factor?: number) =>
+    giveWay && isOn('rests', without) ? new Rests({ clock, giveWay, sleep, factor }) : undefined
+  const rehearsed = () => ({
+    clock,
+    wait: makeStrategy(true),
+    rests: makeRests(REHEARSED_REST_FACTOR),
+    hasNeighbours: home !== undefined,
+  })
   const mayRehearse = rehearsals !== undefined && ifAllowed(() => warmUpPrefaultBriefly(rehearsed()))
   const demandEvent = new EventFd(plan.demandBellFd)
   const demandBell = board.demandBell({ signal: () => demandEvent.signal(), sleep: () => {} })
@@ -117,7 +115,6 @@ await runWorker('prefault', parentPort, async (tell) => {
   })
   const errand = plan.errand && new Errand(plan.errand)
   const processors = 'affinity' in plan && plan.affinity !== 'off' ? allowedProcessors() : []
-  const standing = aside && makeAside(aside)
   agent = new PrefaultAgent({
     board,
     lane,
@@ -136,9 +133,9 @@ await runWorker('prefault', parentPort, async (tell) => {
     bell,
     demandBell,
     clock,
-    rests: makeRests(standing),
+    rests: makeRests(),
   })
-  runAgent(agent, doorbell, standing ?? makeWait('block', clock), () => false)
+  runAgent(agent, doorbell, makeStrategy(false), () => false)
   agent.close()
   times?.close()
 })

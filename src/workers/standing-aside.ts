@@ -24,8 +24,6 @@ export class StandingAside implements WaitStrategy {
   readonly #clock: Clock
   readonly #times: () => ThreadTimes
   readonly #settle: (isFree: boolean) => void
-  /** As of the last look. */
-  isStarving = false
   #isFree = false
   #lookNs: number
   #last: ThreadTimes
@@ -54,11 +52,10 @@ export class StandingAside implements WaitStrategy {
     const times = this.#times()
     const ran = times.ranNs - this.#last.ranNs
     const waited = times.waitedNs - this.#last.waitedNs
-    this.isStarving = waited > WAITED_MAX * (ran + waited)
-    const isFree = !this.#isFree && this.isStarving
-    if (isFree !== this.#isFree) this.#settle(isFree)
-    this.#isFree = isFree
+    const isStarving = !this.#isFree && waited > WAITED_MAX * (ran + waited)
+    if (isStarving !== this.#isFree) this.#settle(isStarving)
+    this.#isFree = isStarving
     this.#last = times
-    this.#lookNs = this.#clock.nowNs() + (isFree ? FREE_NS : LOOK_NS)
+    this.#lookNs = this.#clock.nowNs() + (isStarving ? FREE_NS : LOOK_NS)
   }
 }

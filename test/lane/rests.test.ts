@@ -20,8 +20,6 @@ function thread(factor?: number) {
   const state = {
     nowNs: 5e9,
     isDue: true,
-    isStarving: false,
-    isDueWhenStarving: false,
     isAwaited: false,
     waiting: 1,
     looks: 0,
@@ -45,11 +43,10 @@ function thread(factor?: number) {
     clock: { nowNs: () => state.nowNs },
     giveWay,
     sleep,
-    isStarving: () => state.isStarving,
     factor,
   })
   const lane = {
-    takeRest: (isStarving: boolean) => state.isDue || (isStarving && state.isDueWhenStarving),
+    takeRest: () => state.isDue,
     get waiting() {
       return state.waiting
     },
@@ -92,15 +89,6 @@ describe('rests of prefault', () => {
 
   it('are 700 µs at most: who was away from its processor did not work', () => {
     expect(thread().turn(5000)).toBe(700)
-  })
-
-  it('come to a thread that starves where the lane says so', () => {
-    const { state, turn } = thread()
-    state.isDue = false
-    state.isDueWhenStarving = true
-    expect(turn(40)).toBe(0)
-    state.isStarving = true
-    expect(turn(40)).toBe(160)
   })
 
   it('come to nobody where no fault has come, and count from there', () => {
@@ -198,9 +186,9 @@ it('a turn of the lane takes one completion where prefault rests in between, els
   lane.doWork() // Asks.
   expect(taken).toEqual([])
   lane.doWork()
-  expect([lane.takeRest(false), lane.doWork()]).toEqual([true, 0])
+  expect([lane.takeRest(), lane.doWork()]).toEqual([true, 0])
   isDue = false
-  expect([lane.takeRest(false), lane.doWork()]).toEqual([false, 0])
+  expect([lane.takeRest(), lane.doWork()]).toEqual([false, 0])
   expect(taken).toEqual([2, 1, 2])
 })
 
@@ -213,18 +201,16 @@ const FAST = 65_536
 const SLOW = 8 * FAST
 
 describe('when a rest is due', () => {
-  const dueOf =
-    (w: Window, isStarving = false) =>
-    (atUs: number, isNear: boolean) => {
-      w.onDemand(3e9 + atUs * US, isNear)
-      return w.takeRest(isStarving)
-    }
+  const dueOf = (w: Window) => (atUs: number, isNear: boolean) => {
+    w.onDemand(3e9 + atUs * US, isNear)
+    return w.takeRest()
+  }
 
   it('after a fault that comes within 300 µs of another, once', () => {
     const w = measured(FAST)
     const due = dueOf(w)
-    expect(w.takeRest(false)).toBe(false)
-    expect([due(0, false), due(299, false), w.takeRest(false), due(600, false), due(1e6, false)]).toEqual([
+    expect(w.takeRest()).toBe(false)
+    expect([due(0, false), due(299, false), w.takeRest(), due(600, false), due(1e6, false)]).toEqual([
       false,
       true,
       false,
@@ -249,13 +235,6 @@ describe('when a rest is due', () => {
     for (const w of [measured(SLOW), new AdaptiveWindow(PAGE, 8)]) {
       const due = dueOf(w)
       expect([due(0, false), due(50, false)]).toEqual([false, false])
-    }
-  })
-
-  it('on any road for a thread that starves, where the processors are the limit and nothing can be measured', () => {
-    for (const w of [measured(SLOW), new AdaptiveWindow(PAGE, 8)]) {
-      const due = dueOf(w, true)
-      expect([due(0, false), due(50, false), due(1e6, false)]).toEqual([false, true, false])
     }
   })
 

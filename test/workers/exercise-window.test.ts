@@ -61,8 +61,8 @@ function watched(window: Window): [Window, Seen] {
       return bytes
     },
     onDemandAnswered: (ns) => window.onDemandAnswered(ns),
-    takeRest: (isStarving) => {
-      const isDue = window.takeRest(isStarving)
+    takeRest: () => {
+      const isDue = window.takeRest()
       seen.rests.add(isDue)
       return isDue
     },

@@ -43,15 +43,6 @@ describe('StandingAside', () => {
     expect(state.moves).toBeGreaterThan(50)
   })
 
-  it('says whether it starved up to the last look, wherever it ran', () => {
-    const { state, aside, work } = thread(0.8)
-    expect(aside.isStarving).toBe(false)
-    work(30)
-    expect([aside.isStarving, state.isFree]).toEqual([true, true])
-    work(60)
-    expect([aside.isStarving, state.isFree]).toEqual([false, false])
-  })
-
   it('goes back once the other processor is free again', () => {
     const { state, work } = thread(0.8)
     work(100)
