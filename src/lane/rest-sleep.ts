@@ -11,7 +11,7 @@ import type { Resting } from './rests.ts'
 /**
  * Owned by the prefault thread; one per thread.
  *
- * @param bell the prefault agent's: who stops the agent meanwhile ends the sleep, too
+ * @param bell the prefault agent's; what else it is rung for ends the sleep early, and is looked at after the rest
  */
 export function restSleep(board: Board, bell: EventFd): (ns: number, lane: Resting) => void {
   const poll = new PollSet(1)

@@ -68,8 +68,9 @@ await runWorker('demand', parentPort, async (tell) => {
   const stalls = new LatencyHistogram(plan.stalls)
   const promotedWaits = new LatencyHistogram(plan.promotedWaits)
   const prefaultEvent = new EventFd(image.prefaultBellFd)
-  const prefaultBell = board.prefaultBell({ signal: () => prefaultEvent.signal(), sleep: () => {} })
-  const restBell = board.restBell({ signal: () => prefaultEvent.signal(), sleep: () => {} })
+  const atPrefault = { signal: () => prefaultEvent.signal(), sleep: () => {} }
+  const prefaultBell = board.prefaultBell(atPrefault)
+  const restBell = board.restBell(atPrefault)
   const { neighbours: home } = plan
   const neighbours = home && new Neighbours(home.memory, home.place)
   const lane = new DemandLane(channel, {

@@ -26,8 +26,9 @@ await runWorker('lazy', parentPort, async (tell) => {
   const channel = openLane(transport, plan, 'demand')
   const board = new Board(plan.board)
   const prefaultEvent = new EventFd(plan.prefaultBellFd)
-  const prefaultBell = board.prefaultBell({ signal: () => prefaultEvent.signal(), sleep: () => {} })
-  const restBell = board.restBell({ signal: () => prefaultEvent.signal(), sleep: () => {} })
+  const atPrefault = { signal: () => prefaultEvent.signal(), sleep: () => {} }
+  const prefaultBell = board.prefaultBell(atPrefault)
+  const restBell = board.restBell(atPrefault)
   const bell = new EventFd(plan.demandBellFd)
   const lane = new DemandLane(channel, {
     table: new PageTable(plan.table, plan.pageCount),
