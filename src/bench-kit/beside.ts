@@ -35,6 +35,8 @@ export interface BesideFigures {
   readonly besideP99Us: number
   readonly p99Ratio: number
   readonly samples: number
+  /** What the heavy client has of it: its faults in a second, while the light one is there. */
+  readonly heavyFaultsPerS: number
   /** Processors that the host kept from this machine beside the heavy client: the median, and the worst round. */
   readonly stolenCores: number
   readonly stolenCoresMax: number
@@ -50,15 +52,21 @@ export async function benchBeside(options: BesideOptions): Promise<BesideFigures
     const link = await openLink(spec, options.self, options.wait)
     const alone: CellSample[] = []
     const beside: CellSample[] = []
+    const heavyFaultsPerS: number[] = []
     try {
       for (let run = 0; run < options.runs; run++) {
         alone.push(await lightCell(options, link, run))
-        beside.push(await besideHeavy(options, link, run))
+        const both = await besideHeavy(options, link, run)
+        beside.push(both.light)
+        heavyFaultsPerS.push(both.heavyFaultsPerS)
         const said = (samples: CellSample[]) => {
           const last = samples.at(-1) as CellSample
           return `${Math.round(last.latency.percentileNs(99) / 1000)} µs${sayStill(last)}`
         }
-        options.say(`run ${run + 1} ${spec.name}: light p99 alone ${said(alone)}, beside ${said(beside)}`)
+        const heavy = `heavy client ${Math.round(both.heavyFaultsPerS)} faults/s`
+        options.say(
+          `run ${run + 1} ${spec.name}: light p99 alone ${said(alone)}, beside ${said(beside)}, ${heavy}`,
+        )
       }
     } finally {
       await link.close()
@@ -73,6 +81,7 @@ export async function benchBeside(options: BesideOptions): Promise<BesideFigures
       besideP99Us: of(beside, 99),
       p99Ratio: of(beside, 99) / of(alone, 99),
       samples: beside.reduce((sum, sample) => sum + sample.faults, 0),
+      heavyFaultsPerS: median(heavyFaultsPerS),
       stolenCores: median(beside.map((sample) => sample.stolenCores)),
       stolenCoresMax: Math.max(...beside.map((sample) => sample.stolenCores)),
       ...stillFigures(beside),
@@ -99,7 +108,11 @@ function lightCell(
 }
 
 /** Both handlers and all threads are up before either client hands its memory over: what is measured is faults, not starts. */
-async function besideHeavy(options: BesideOptions, link: OpenLink, run: number): Promise<CellSample> {
+async function besideHeavy(
+  options: BesideOptions,
+  link: OpenLink,
+  run: number,
+): Promise<{ light: CellSample; heavyFaultsPerS: number }> {
   const { self, wait, scheduling, without } = options
   const how = { link, self, scheduling, without, wait }
   const handlers = await startHandlers(how, options.daemons === 1 ? 2 : 1)
@@ -110,7 +123,16 @@ async function besideHeavy(options: BesideOptions, link: OpenLink, run: number):
     const size = String(link.imageBytes)
     const touch = [self.node, self.script, 'bench', 'touch', '--socket', forHeavy.socketPath, '--size', size]
     heavy = await Daemon.start([...touch, '--demand', options.neighbour, '--hold'], [], 'holding')
-    return await lightCell(options, link, run, forLight, () => heavy?.begin())
+    let begunMs = 0
+    const faultsBefore = heavy.faults()
+    const light = await lightCell(options, link, run, forLight, () => {
+      heavy?.begin()
+      begunMs = performance.now()
+    })
+    return {
+      light,
+      heavyFaultsPerS: (1000 * (heavy.faults() - faultsBefore)) / (performance.now() - begunMs),
+    }
   } finally {
     for (const { daemon } of handlers) await daemon.kill() // The heavy client's threads are freed by its end, or by theirs.
     await heavy?.kill()

@@ -107,6 +107,11 @@ export class Daemon {
     return this.#time.ns()
   }
 
+  /** Its page faults so far; likewise. */
+  faults(): number {
+    return this.#time.faults()
+  }
+
   /** To one that holds until it is told. */
   begin(): void {
     this.#child.kill('SIGUSR2')

@@ -7,7 +7,9 @@ import { closeSync, openSync, readFileSync, readSync } from 'node:fs'
 const PAGE_BYTES = 4096
 /** Of /proc: USER_HZ is 100 on every Linux architecture. */
 const NS_PER_TICK = 1e7
-/** In /proc/PID/stat behind the name in brackets, which may hold anything: utime and stime. */
+/** In /proc/PID/stat behind the name in brackets, which may hold anything: minflt, majflt, utime and stime. */
+const MINFLT = 7
+const MAJFLT = 9
 const UTIME = 11
 const STIME = 12
 
@@ -29,10 +31,11 @@ class ProcFile {
   }
 }
 
-/** Processor time of a process. */
+/** Processor time of a process, and its faults. */
 export class ProcessTime {
   #file: ProcFile | undefined
   #ns = 0
+  #faults = 0
 
   constructor(pid: number | 'self') {
     try {
@@ -44,14 +47,28 @@ export class ProcessTime {
 
   /** Nanoseconds in steps of 10 ms, of all threads that there have been; once the process has ended, as at the last look. */
   ns(): number {
+    this.#look()
+    return this.#ns
+  }
+
+  /**
+   * Faults of all its threads, minor and major: a touch of missing memory under userfaultfd is one or the other, by which lock the
+   * kernel tried first (mm/memory.c, mm_account_fault), a touch of a page that has been placed none. Once the process has ended, as at the last look.
+   */
+  faults(): number {
+    this.#look()
+    return this.#faults
+  }
+
+  #look(): void {
     try {
       const stat = this.#file?.read() ?? ''
       const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ')
       this.#ns = (Number(fields[UTIME]) + Number(fields[STIME])) * NS_PER_TICK || this.#ns
+      this.#faults = Number(fields[MINFLT]) + Number(fields[MAJFLT]) || this.#faults
     } catch {
       // It has ended; what it used is known.
     }
-    return this.#ns
   }
 
   close(): void {

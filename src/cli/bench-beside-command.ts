@@ -29,7 +29,11 @@ export function addBenchBeside(bench: Command): void {
       'a light client beside one with 32 faulting threads, at one source: what the light one feels',
     )
     .option('--links <list>', 'loopback, netns[:RATE] (root), RATE/RTT[/QUEUE] (emulated)', 'loopback')
-    .addOption(new Option('--scheduling <name>', 'of both').choices(SCHEDULING_NAMES).default('S2'))
+    .addOption(
+      new Option('--scheduling <name>', 'of both; off: without prefault, to see what demand does to demand')
+        .choices([...SCHEDULING_NAMES, 'off'])
+        .default('S2'),
+    )
     .addOption(
       new Option(
         '--neighbour <demand>',
@@ -73,6 +77,7 @@ export function addBenchBeside(bench: Command): void {
           'p99',
           'p99 beside÷alone',
           'samples',
+          'heavy faults/s',
           'stolen',
           'still ms/s',
         ]
@@ -84,10 +89,12 @@ export function addBenchBeside(bench: Command): void {
           figure(f.besideP99Us),
           figure(f.p99Ratio, 2),
           String(f.samples),
+          figure(f.heavyFaultsPerS),
           figure(f.stolenCores, 3),
           figure(f.stillMsPerS, 1),
         ])
         const note =
+          'heavy faults/s: of the other client meanwhile, which is what it has left.\n' +
           'stolen: processors that the host of this virtual machine kept from it, beside the heavy client; with 0.01 a p99 is the host’s.\n' +
           'still: milliseconds of each second in which not even a real-time thread could run, of which stolen may say nothing. -: may not be watched (CAP_SYS_NICE).'
         if (flags.json !== '-') process.stdout.write(`${formatTable(header, rows, 1)}\n\n${note}\n`)

@@ -44,6 +44,24 @@ describe('ProcessTime', () => {
 
   it('is 0 for a process that there never was', () => {
     expect(new ProcessTime(2 ** 30).ns()).toBe(0)
+    expect(new ProcessTime(2 ** 30).faults()).toBe(0)
+  })
+
+  it('counts the faults of a process, and none for memory that is there', () => {
+    const time = new ProcessTime('self')
+    const pages = 4096
+    const buffer = new SharedArrayBuffer(pages * 4096)
+    const view = new Uint8Array(buffer)
+    const touch = () => {
+      const before = time.faults()
+      for (let page = 0; page < pages; page++) view[page * 4096] = 1
+      return time.faults() - before
+    }
+    const first = touch()
+    const again = touch()
+    time.close()
+    expect(first).toBeGreaterThan(again + 1) // Huge pages need few.
+    expect(again).toBeLessThan(pages / 4)
   })
 })
 
