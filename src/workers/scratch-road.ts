@@ -33,6 +33,9 @@ const IDLE_TURNS = 3
 /** Turns of a source until it has welcomed us, with room to spare. */
 const TURNS_MAX = 1000
 
+/** Of an emulated link: fast, or a rehearsal would wait for it, but with a way that takes time, as in earnest. */
+const LINK = '100Gbit/20us'
+
 /** What a channel calls itself, and the image that both ends speak of. */
 const NAME = 'warm-up'
 const IMAGE_ID = '0000000000000001'
@@ -64,7 +67,8 @@ export class ScratchRoad {
 
   readonly #channels: TcpChannel[] = []
 
-  constructor(pages = PAGES) {
+  /** @param isEmulated the source is behind an emulated link */
+  constructor(pages = PAGES, isEmulated = false) {
     this.#pages = pages
     this.#image = new NativeBuffer(pages * PAGE_BYTES, PAGE_BYTES)
     this.#image.u32.fill(1)
@@ -81,6 +85,7 @@ export class ScratchRoad {
       this.source = new TcpSource('tcp://127.0.0.1:0', image, {
         wakeFd: this.event.fd,
         giveWay: makeGiveWay(true),
+        ...(isEmulated ? { link: LINK } : {}),
       })
       this.source.stats.bytesSent = LARGE
       new ImageReader(image).addressOf(LARGE_PAGE)

@@ -23,7 +23,8 @@ await runWorker('source', parentPort, async (tell) => {
   if (isOn('class', plan.without)) scheduleThread(0, DEMAND_SLICE_NS)
   const bell = new EventFd(plan.bellFd)
   const doorbell = new Doorbell(plan.bell, 0, { signal: () => bell.signal(), sleep: () => {} })
-  if (schemeOf(plan.url) === 'tcp') ifAllowed(() => warmUpSource(plan.wait, () => doorbell.isStopped()))
+  if (schemeOf(plan.url) === 'tcp')
+    ifAllowed(() => warmUpSource(plan.wait, plan.link !== undefined, () => doorbell.isStopped()))
   const source = transport.listen(plan.url, plan.image, {
     wakeFd: bell.fd,
     without: plan.without,

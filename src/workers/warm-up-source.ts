@@ -23,14 +23,20 @@ const RUNS_PER_PAUSE = 16
 /** Enough to leave a trace. */
 const FLOODS = 2
 
-/** @param isStopped asked now and then: nobody needs it any more */
-export function warmUpSource(wait: WaitMode, isStopped: () => boolean): void {
-  greetSource()
+/**
+ * @param isEmulated behind an emulated link; what that runs was compiled in the first sessions, 20 ms of a session of 40 on the
+ * toucher's processor
+ * @param isStopped asked now and then: nobody needs it any more
+ */
+export function warmUpSource(wait: WaitMode, isEmulated: boolean, isStopped: () => boolean): void {
+  greetSource(isEmulated)
   const rehearsals = allocateRehearsals()
-  withFeedback(rehearsals, () => live(0, READS_OF_FIRST, wait, isStopped))
+  const liveOnce = (life: number, reads: number) =>
+    live(new ScratchRoad(undefined, isEmulated), life, reads, wait, isStopped)
+  withFeedback(rehearsals, () => liveOnce(0, READS_OF_FIRST))
   withEagerCompiler(rehearsals, () => {
     for (const [before, reads] of READS_OF_LIVES.entries()) {
-      if (!isStopped()) live(before + 1, reads, wait, isStopped)
+      if (!isStopped()) liveOnce(before + 1, reads)
     }
     letCompile()
   })
@@ -38,8 +44,13 @@ export function warmUpSource(wait: WaitMode, isStopped: () => boolean): void {
 }
 
 /** @param life how many there were before */
-function live(life: number, reads: number, wait: WaitMode, isStopped: () => boolean): void {
-  const road = new ScratchRoad()
+function live(
+  road: ScratchRoad,
+  life: number,
+  reads: number,
+  wait: WaitMode,
+  isStopped: () => boolean,
+): void {
   const [demand, bulk] = [road.open('demand'), road.open('prefault')]
   if (life === 1) for (let i = 0; i < FLOODS; i++) road.flood(bulk, isStopped)
   const sink = { onCompletion: () => {} }
@@ -69,9 +80,9 @@ function live(life: number, reads: number, wait: WaitMode, isStopped: () => bool
 }
 
 /** Connections that come and go: what is seen once leaves no trace with the compiler. */
-function greetSource(): void {
+function greetSource(isEmulated: boolean): void {
   for (let i = 0; i < GREETINGS; i++) {
-    const road = new ScratchRoad()
+    const road = new ScratchRoad(undefined, isEmulated)
     road.open('prefault')
     road.close()
   }
