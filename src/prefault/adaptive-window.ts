@@ -34,6 +34,16 @@ const FOLLOWED_BYTES_MAX = 1 << 20
 /** In flight beyond what the road holds: two reads, and where they are short so many pages, if the road is fast enough to carry them in as long. */
 const READS_QUEUED = 2
 const PAGES_QUEUED = 6
+/**
+ * Beside faults that come so soon one after the other, on a road whose wire is the limit: a page, for each is in front of one of them. As
+ * long as prefault has this share of the road: with next to nothing in flight it comes too late for the gaps where there are many faults.
+ */
+const DENSE_PAGES_QUEUED = 1
+const DENSE_SHARE_MIN = 0.4
+/** Of more threads that stand still the wire is full without prefault, and each page is in front of somebody anyhow. */
+const DENSE_PENDING_MAX = 4
+/** Faults are taken for dense for so long after the last such pair. */
+const DENSE_FOR_NS = 2 * DENSE_NS
 /** Never more in flight: 16 MiB are 13 Gbit/s at 10 ms. */
 const WINDOW_BYTES_MAX = 16 << 20
 
@@ -49,6 +59,7 @@ export class AdaptiveWindow implements Window {
   /** In flight in the startup. */
   #startupBytes: number
   #demandAtNs = Number.NEGATIVE_INFINITY
+  #denseUntilNs = Number.NEGATIVE_INFINITY
   #activeUntilNs = Number.NEGATIVE_INFINITY
   /** The last faults in a row that were near what prefault is about. */
   #nearFaults = 0
@@ -78,9 +89,11 @@ export class AdaptiveWindow implements Window {
     this.#isFollowed = this.#mayFollow && this.#nearFaults >= FOLLOWING_FAULTS && this.#rate.isFast
     if (this.#isFollowed) return
     const sinceNs = nowNs - this.#demandAtNs
-    // On a slow road prefault sleeps as long as the wire takes, and rests on top of that would leave it empty.
-    const isElsewhere = this.#nearFaults < FOLLOWING_FAULTS
-    if (sinceNs < DENSE_NS && isElsewhere && this.#rate.hasBeenFast) this.#isRestDue = true
+    if (sinceNs < DENSE_NS && this.#nearFaults < FOLLOWING_FAULTS) {
+      // On a slow road prefault sleeps as long as the wire takes, and rests on top of that would leave it empty.
+      if (this.#rate.hasBeenFast) this.#isRestDue = true
+      else if (this.#rate.isSlow) this.#denseUntilNs = nowNs + DENSE_FOR_NS
+    }
     const isAlone = sinceNs >= ACTIVE_NS
     this.#demandAtNs = nowNs
     this.#stayActive(nowNs + (isAlone ? ACTIVE_ALONE_NS : ACTIVE_NS))
@@ -120,6 +133,10 @@ export class AdaptiveWindow implements Window {
         Math.min(FOLLOWED_BYTES_MAX, FOLLOWED_NS * rate.bytesPerNs),
       )
     }
+    const isDense = nowNs < this.#denseUntilNs && demandPending <= DENSE_PENDING_MAX
+    if (isDense && rate.usedBytesPerNs >= DENSE_SHARE_MIN * rate.bytesPerNs) {
+      this.#queuedBytes = Math.min(this.#queuedBytes, DENSE_PAGES_QUEUED * this.#pageBytes)
+    }
     return Math.min(WINDOW_BYTES_MAX, held + this.#queuedBytes)
   }
 
@@ -128,7 +145,11 @@ export class AdaptiveWindow implements Window {
     const rate = this.#rate
     const queueNs = rate.bytesPerNs > 0 ? this.#queuedBytes / rate.bytesPerNs : 0
     const isMeasured = rate.onCompletion(bytes, rttNs, this.#shortest.ns, queueNs, nowNs)
-    if (isMeasured && rate.isGrowing) this.#startupBytes = Math.min(WINDOW_BYTES_MAX, 2 * this.#startupBytes)
+    if (!isMeasured || !rate.isInStartup) return
+    if (rate.isGrowing) this.#startupBytes = Math.min(WINDOW_BYTES_MAX, 2 * this.#startupBytes)
+    // Twice what the road holds: so a road that was underrated can still show that it carries more.
+    if (rate.isOverfilled)
+      this.#startupBytes = Math.min(this.#startupBytes, 2 * rate.bytesPerNs * this.#shortest.ns)
   }
 
   #pages(nowNs: number): number {

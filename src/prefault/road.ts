@@ -37,6 +37,8 @@ const LONG_READS_EARLY = 8
  */
 const STAY_BYTES_PER_NS_MIN = BULK_QUANTUM_BYTES / 150e3
 const EARLY_BYTES_PER_NS_MIN = BULK_QUANTUM_BYTES / 1e6
+/** Certainly limited by its wire: 1 Gbit/s is, with its bursts, and a fast road that processors hold back at first mostly is not. */
+const SLOW_BYTES_PER_NS_MAX = BULK_QUANTUM_BYTES / 230e3
 /** What is kept of the best rate with every measurement: half of it is gone in 20 s; where a queue stands, in 70 ms. */
 const KEPT = 1 - 1 / 2900
 const KEPT_IN_QUEUE = 0.9
@@ -61,9 +63,13 @@ const STARTUP = {
 export class DeliveryRate {
   /** 0 before the first measurement. */
   bytesPerNs = 0
+  /** What came of it in the last measurement, beside others' traffic or less asked for. */
+  usedBytesPerNs = 0
   startup: (typeof STARTUP)[keyof typeof STARTUP] = STARTUP.SHORT
   /** In the startup: the last measurement asks for twice as much in flight. */
   isGrowing = false
+  /** In the startup: what is in flight stands in a queue, at the rate that was measured last. */
+  isOverfilled = false
   /**
    * The road has carried a quantum in 150 µs, whatever it does now: on it processors may be the limit, and not the wire. A token bucket's burst is no
    * such thing, which passes for one in the startup's short measurements.
@@ -89,6 +95,11 @@ export class DeliveryRate {
   /** The wire is hardly what limits it: a quantum takes it no longer than 150 µs. */
   get isFast(): boolean {
     return !this.isInStartup && this.bytesPerNs > STAY_BYTES_PER_NS_MIN
+  }
+
+  /** The wire is what limits it: a quantum takes it 230 µs and more. */
+  get isSlow(): boolean {
+    return !this.isInStartup && !this.hasBeenFast && this.bytesPerNs < SLOW_BYTES_PER_NS_MAX
   }
 
   /** Reads are long, while demand is active too. */
@@ -121,6 +132,7 @@ export class DeliveryRate {
     const elapsedNs = nowNs - this.#sinceNs
     if (elapsedNs < roundNs || (this.isInStartup && this.#quickestNs === Infinity)) return false
     const rate = this.#bytes / elapsedNs
+    this.usedBytesPerNs = rate
     if (this.isInStartup) {
       // In flight is a quarter more than the road holds, and the read's own time.
       this.#startUp(rate, this.#quickestNs > (5 / 4) * shortestNs + bytes / rate + JITTER_NS)
@@ -155,6 +167,7 @@ export class DeliveryRate {
 
   #startUp(rate: number, hasQueue: boolean): void {
     const isFlat = rate <= this.bytesPerNs * GROWING
+    this.isOverfilled = isFlat && hasQueue
     this.#flatRounds = isFlat ? this.#flatRounds + 1 : 0
     this.bytesPerNs = Math.max(rate, this.bytesPerNs)
     if (this.startup === STARTUP.LONG) {
@@ -163,7 +176,7 @@ export class DeliveryRate {
       return
     }
     this.isGrowing = true
-    if (!(isFlat && hasQueue) && this.#flatRounds < FLAT_ROUNDS) return
+    if (!this.isOverfilled && this.#flatRounds < FLAT_ROUNDS) return
     // More in flight brought a queue and nothing else. What bursts have made of the measurements before is forgotten.
     this.bytesPerNs = rate
     this.startup = STARTUP.LONG

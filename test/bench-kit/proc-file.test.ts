@@ -49,7 +49,7 @@ describe('ProcessTime', () => {
 
   it('counts the faults of a process, and none for memory that is there', () => {
     const time = new ProcessTime('self')
-    const pages = 4096
+    const pages = 16_384
     const buffer = new SharedArrayBuffer(pages * 4096)
     const view = new Uint8Array(buffer)
     const touch = () => {

@@ -110,6 +110,9 @@ const roads: [string, Road][] = [
   ['10 Gbit/s, 1 ms', { rate: 10 * GBIT, rttNs: 1e6, jitterNs: 50e3 }],
 ]
 
+/** Where a long queue is one of milliseconds, and not of the round trip. */
+const shortRoads = roads.filter(([, road]) => road.rate >= GBIT && road.rttNs <= 200e3)
+
 describe('the adaptive window', () => {
   it.each(roads)('fills %s, demand or not, and queues no more than a few reads', (_, road) => {
     const pageNs = (PAGE * 8e9) / road.rate
@@ -128,6 +131,46 @@ describe('the adaptive window', () => {
     const start = new Pull(9).run(road, 100 * Math.max(road.rttNs, 1e6), 100e3)
     // What is too much shows in the replies a round trip later, after two more doublings.
     expect(start.mostQueueNs).toBeLessThan(8 * (road.rttNs + road.jitterNs + 4 * pageNs))
+  })
+
+  it.each(shortRoads)('lets the queue of its start on %s run off before it tries long reads', (_, road) => {
+    // From 2 to 20 ms.
+    expect(new Pull(9).run(road, 20e6, 100e3).meanQueueNs).toBeLessThan(100e3)
+  })
+
+  describe('beside faults that come one upon the other on a slow road', () => {
+    const road = { rate: GBIT, rttNs: 200e3, jitterNs: 20e3 }
+    const pageNs = (PAGE * 8e9) / GBIT
+    const pagesBeside = (pull: Pull, pending: number) =>
+      Math.floor(pull.window.bytes(pending, pull.nowNs) / PAGE)
+
+    it('queues less than a page, and fills the road', () => {
+      const pull = new Pull(15)
+      const light = pull.run(road, 2e9, 1e6)
+      const dense = pull.run(road, 2e9, 100e3)
+      expect(light.meanQueueNs).toBeGreaterThan(pageNs)
+      expect(dense.meanQueueNs).toBeLessThan(pageNs)
+      expect(dense.share).toBeGreaterThan(0.9)
+    })
+
+    it('queues as ever where many stand still, and soon after the last fault', () => {
+      const pull = new Pull(15)
+      pull.run(road, 2e9, 100e3)
+      const few = pagesBeside(pull, 1)
+      expect(pagesBeside(pull, 16)).toBeGreaterThan(few)
+      pull.nowNs += 1e6
+      expect(pagesBeside(pull, 1)).toBeGreaterThan(few)
+    })
+
+    it('queues as ever where little of the road is left to it', () => {
+      const pull = new Pull(15)
+      pull.run(road, 2e9, 100e3)
+      expect(pagesBeside(pull, 1)).toBeLessThan(pagesBeside(pull, 16))
+      pull.run({ ...road, lateNs: 4e6 }, 30e6, 100e3)
+      pull.window.onDemand(pull.nowNs - 50e3, false)
+      pull.window.onDemand(pull.nowNs, false)
+      expect(pagesBeside(pull, 1)).toBe(pagesBeside(pull, 16))
+    })
   })
 
   it('does not take its own queue for distance, however long it goes on', () => {
