@@ -3,7 +3,8 @@
  * reply finds at most a page or two of bulk ahead of it on a slow link, and some tens of microseconds on any.
  *
  * As BBR does (Cardwell 2016) it measures two things, the best rate at which the road delivers and the shortest round
- * trip, and keeps their product in flight: what the road itself holds. Two reads more keep it from running dry. Now
+ * trip, and keeps their product in flight: what the road itself holds. Two reads more keep it from running dry; where the wire is the limit
+ * and faults come one upon the other, one page more, for they use what gaps are left. Now
  * and then it lets the road run empty, to notice one that has become longer; so its own queue is never taken for
  * distance.
  *
