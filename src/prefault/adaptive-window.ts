@@ -41,8 +41,12 @@ const PAGES_QUEUED = 6
  */
 const DENSE_PAGES_QUEUED = 1
 const DENSE_SHARE_MIN = 0.4
-/** Of more threads that stand still the wire is full without prefault, and each page is in front of somebody anyhow. */
+/**
+ * Where more threads stand still the wire is full without prefault, and shared as what is in flight is: with so many pages for each of theirs, a quantum
+ * at most, and what the road holds, it has 30 %.
+ */
 const DENSE_PENDING_MAX = 4
+const CROWD_PAGES_QUEUED = 0.35
 /** Faults are taken for dense for so long after the last such pair. */
 const DENSE_FOR_NS = 2 * DENSE_NS
 /** Never more in flight: 16 MiB are 13 Gbit/s at 10 ms. */
@@ -134,11 +138,17 @@ export class AdaptiveWindow implements Window {
         Math.min(FOLLOWED_BYTES_MAX, FOLLOWED_NS * rate.bytesPerNs),
       )
     }
-    const isDense = nowNs < this.#denseUntilNs && demandPending <= DENSE_PENDING_MAX
-    if (isDense && rate.usedBytesPerNs >= DENSE_SHARE_MIN * rate.bytesPerNs) {
+    if (nowNs < this.#denseUntilNs) this.#queueBesideDense(demandPending)
+    return Math.min(WINDOW_BYTES_MAX, held + this.#queuedBytes)
+  }
+
+  #queueBesideDense(demandPending: number): void {
+    const rate = this.#rate
+    const ofCrowd = Math.min(this.#pagesMax, CROWD_PAGES_QUEUED * demandPending) * this.#pageBytes
+    if (demandPending > DENSE_PENDING_MAX) this.#queuedBytes = Math.max(this.#queuedBytes, ofCrowd)
+    else if (rate.usedBytesPerNs >= DENSE_SHARE_MIN * rate.bytesPerNs) {
       this.#queuedBytes = Math.min(this.#queuedBytes, DENSE_PAGES_QUEUED * this.#pageBytes)
     }
-    return Math.min(WINDOW_BYTES_MAX, held + this.#queuedBytes)
   }
 
   onCompletion(bytes: number, rttNs: number, nowNs: number): void {

@@ -153,7 +153,7 @@ describe('the adaptive window', () => {
       expect(dense.share).toBeGreaterThan(0.9)
     })
 
-    it('queues as ever where many stand still, and soon after the last fault', () => {
+    it('queues more where many stand still, and soon after the last fault', () => {
       const pull = new Pull(15)
       pull.run(road, 2e9, 100e3)
       const few = pagesBeside(pull, 1)
@@ -162,14 +162,23 @@ describe('the adaptive window', () => {
       expect(pagesBeside(pull, 1)).toBeGreaterThan(few)
     })
 
+    it('has a share beside a crowd: more in flight, the more stand still', () => {
+      const pull = new Pull(15)
+      pull.run(road, 2e9, 100e3)
+      expect(pagesBeside(pull, 32) - pagesBeside(pull, 16)).toBeGreaterThanOrEqual(5)
+      pull.nowNs += 1e6 // The last fault is long ago.
+      expect(pagesBeside(pull, 32)).toBe(pagesBeside(pull, 16))
+    })
+
     it('queues as ever where little of the road is left to it', () => {
       const pull = new Pull(15)
       pull.run(road, 2e9, 100e3)
-      expect(pagesBeside(pull, 1)).toBeLessThan(pagesBeside(pull, 16))
+      const [few, asEver] = [1, 5] // Threads: a crowd of five has no more than what is queued anyhow.
+      expect(pagesBeside(pull, few)).toBeLessThan(pagesBeside(pull, asEver))
       pull.run({ ...road, lateNs: 4e6 }, 30e6, 100e3)
       pull.window.onDemand(pull.nowNs - 50e3, false)
       pull.window.onDemand(pull.nowNs, false)
-      expect(pagesBeside(pull, 1)).toBe(pagesBeside(pull, 16))
+      expect(pagesBeside(pull, few)).toBe(pagesBeside(pull, asEver))
     })
   })
 
