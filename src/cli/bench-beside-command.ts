@@ -102,6 +102,7 @@ export function addBenchBeside(bench: Command): void {
           flags.json !== undefined &&
           !(await writeJson(flags.json, {
             bench: 'beside',
+            scheduling: flags.scheduling,
             wait: flags.wait,
             neighbour: flags.neighbour,
             daemons: Number(flags.daemons),

@@ -10,6 +10,9 @@ import type { Window } from '../prefault/window.ts'
 const STEPS_PER_PHASE = 50
 const PHASES = 4
 const PENDING_PHASES = 2
+/** Of a phase with somebody standing still: now and then so many do. */
+const CROWD = 16
+const STEPS_PER_CROWD = 3
 /** A quick road, then a slow one. */
 const STEPS_PER_ROAD = 400
 const NS_PER_BYTE = [0.31, 8.3]
@@ -57,7 +60,8 @@ function exercise(
       if (step % STEPS_PER_PAIR === 0) window.onDemand(nowNs, phase === 2)
     }
     const pages = window.readPages(pagesMax, nowNs)
-    const free = window.bytes(phase % PENDING_PHASES, nowNs)
+    const pending = phase % PENDING_PHASES
+    const free = window.bytes(step % STEPS_PER_CROWD === 0 ? pending * CROWD : pending, nowNs)
     const bytes = Math.max(1, Math.min(pages, Math.floor(free / pageBytes))) * pageBytes
     const roadNs = bytes * (NS_PER_BYTE[Math.floor(step / STEPS_PER_ROAD) % NS_PER_BYTE.length] as number)
     const queueNs = step % STEPS_PER_ROAD < QUEUE_STEPS ? QUEUE_NS : 0

@@ -11,8 +11,9 @@ const STEPS = 1200
 
 interface Seen {
   readonly readPages: Set<number>
-  /** All answers of bytes(), in order. */
+  /** All answers of bytes(), in order, and how many stood still. */
   readonly bytes: number[]
+  readonly pendingThen: number[]
   readonly isNear: Set<boolean>
   readonly pending: Set<number>
   readonly rests: Set<boolean>
@@ -26,6 +27,7 @@ function watched(window: Window): [Window, Seen] {
   const seen: Seen = {
     readPages: new Set(),
     bytes: [],
+    pendingThen: [],
     isNear: new Set(),
     pending: new Set(),
     rests: new Set(),
@@ -57,6 +59,7 @@ function watched(window: Window): [Window, Seen] {
       seen.pending.add(pending)
       const bytes = window.bytes(pending, nowNs)
       seen.bytes.push(bytes)
+      seen.pendingThen.push(pending)
       if (isAged && bytes === pages * PAGE_BYTES) seen.drains++
       return bytes
     },
@@ -93,11 +96,20 @@ describe('exerciseWindow', () => {
     for (const seen of all) {
       expect(seen.isLastOrderKept).toBe(true)
       expect([...seen.isNear].sort()).toEqual([false, true])
-      expect([...seen.pending].sort()).toEqual([0, 1])
+      expect([...seen.pending].sort((a, b) => a - b)).toEqual([0, 1, 16])
       expect([...seen.rests].sort()).toEqual([false, true])
       expect([...seen.readPages]).toEqual(expect.arrayContaining([1, QUANTUM_PAGES]))
       expect(Math.max(...seen.readPages)).toBeGreaterThan(QUANTUM_PAGES)
     }
+  })
+
+  it('has one and a crowd stand still on roads that have not been fast yet, where the window answers by how many', () => {
+    const looksOf = ({ bytes, pendingThen }: Seen, pending: number) =>
+      bytes.filter((_, i) => i > 200 && i < 400 && pendingThen[i] === pending)
+    const leastOf = (seen: Seen, pending: number) => Math.min(...looksOf(seen, pending))
+    for (const seen of all) expect(looksOf(seen, 16)).not.toHaveLength(0)
+    const grows = all.map((seen) => leastOf(seen, 16) - leastOf(seen, 1) >= 4 * PAGE_BYTES)
+    expect(grows).toContain(true)
   })
 
   it('lets roads run empty', () => {
