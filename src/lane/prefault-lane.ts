@@ -181,7 +181,7 @@ export class PrefaultLane implements CompletionSink, Resting {
     const faultsElsewhere = this.#parts.neighbours?.faultsElsewhere() ?? 0
     if (faultsElsewhere !== this.#faultsElsewhere) {
       this.#faultsElsewhere = faultsElsewhere
-      this.#parts.window.onDemand(this.#parts.clock.nowNs(), false)
+      this.#parts.window.onDemand(this.#parts.clock.nowNs(), false, true)
     }
     const answeredNs = board.takeAnswered()
     if (answeredNs > 0) this.#parts.window.onDemandAnswered(answeredNs)

@@ -43,7 +43,7 @@ const DENSE_PAGES_QUEUED = 1
 const DENSE_SHARE_MIN = 0.4
 /**
  * Where more threads stand still the wire is full without prefault, and shared as what is in flight is: with so many pages for each of theirs, a quantum
- * at most, and what the road holds, it has 30 %.
+ * at most, and what the road holds, it has 30 %. Not while a neighbour faults: the crowd may be one client's, and who waits another.
  */
 const DENSE_PENDING_MAX = 4
 const CROWD_PAGES_QUEUED = 0.35
@@ -65,6 +65,7 @@ export class AdaptiveWindow implements Window {
   #startupBytes: number
   #demandAtNs = Number.NEGATIVE_INFINITY
   #denseUntilNs = Number.NEGATIVE_INFINITY
+  #neighbourUntilNs = Number.NEGATIVE_INFINITY
   #activeUntilNs = Number.NEGATIVE_INFINITY
   /** The last faults in a row that were near what prefault is about. */
   #nearFaults = 0
@@ -88,7 +89,8 @@ export class AdaptiveWindow implements Window {
     this.#startupBytes = READS_QUEUED * pageBytes
   }
 
-  onDemand(nowNs: number, isNear: boolean): void {
+  onDemand(nowNs: number, isNear: boolean, isOfNeighbour = false): void {
+    if (isOfNeighbour) this.#neighbourUntilNs = nowNs + ACTIVE_NS
     this.#nearFaults = isNear ? this.#nearFaults + 1 : 0
     // On a slow road a client that follows waits for the wire, and more in flight would only be ahead of somebody else.
     this.#isFollowed = this.#mayFollow && this.#nearFaults >= FOLLOWING_FAULTS && this.#rate.isFast
@@ -138,15 +140,17 @@ export class AdaptiveWindow implements Window {
         Math.min(FOLLOWED_BYTES_MAX, FOLLOWED_NS * rate.bytesPerNs),
       )
     }
-    if (nowNs < this.#denseUntilNs) this.#queueBesideDense(demandPending)
+    if (nowNs < this.#denseUntilNs) this.#queueBesideDense(demandPending, nowNs)
     return Math.min(WINDOW_BYTES_MAX, held + this.#queuedBytes)
   }
 
-  #queueBesideDense(demandPending: number): void {
+  #queueBesideDense(demandPending: number, nowNs: number): void {
     const rate = this.#rate
-    const ofCrowd = Math.min(this.#pagesMax, CROWD_PAGES_QUEUED * demandPending) * this.#pageBytes
-    if (demandPending > DENSE_PENDING_MAX) this.#queuedBytes = Math.max(this.#queuedBytes, ofCrowd)
-    else if (rate.usedBytesPerNs >= DENSE_SHARE_MIN * rate.bytesPerNs) {
+    if (demandPending > DENSE_PENDING_MAX) {
+      if (nowNs < this.#neighbourUntilNs) return
+      const ofCrowd = Math.min(this.#pagesMax, CROWD_PAGES_QUEUED * demandPending) * this.#pageBytes
+      this.#queuedBytes = Math.max(this.#queuedBytes, ofCrowd)
+    } else if (rate.usedBytesPerNs >= DENSE_SHARE_MIN * rate.bytesPerNs) {
       this.#queuedBytes = Math.min(this.#queuedBytes, DENSE_PAGES_QUEUED * this.#pageBytes)
     }
   }

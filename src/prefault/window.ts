@@ -12,8 +12,9 @@ export interface Window {
    * A thread has faulted on a page that was not here.
    *
    * @param isNear one that prefault has asked for lately, or is about to
+   * @param isOfNeighbour it is another client of this process that waits
    */
-  onDemand(nowNs: number, isNear: boolean): void
+  onDemand(nowNs: number, isNear: boolean, isOfNeighbour?: boolean): void
   /** A fault has been answered on the demand lane, `ns` after it was read. */
   onDemandAnswered(ns: number): void
   /** Whether such faults have come since the last call that the prefault thread is to rest beside them. */

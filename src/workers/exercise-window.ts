@@ -57,7 +57,7 @@ function exercise(
     const phase = (firstPhase + Math.floor(step / STEPS_PER_PHASE)) % PHASES
     if (phase > 0 && step % 2 === 0) {
       window.onDemand(nowNs, phase === 2)
-      if (step % STEPS_PER_PAIR === 0) window.onDemand(nowNs, phase === 2)
+      if (step % STEPS_PER_PAIR === 0) window.onDemand(nowNs, phase === 2, phase === 3)
     }
     const pages = window.readPages(pagesMax, nowNs)
     const pending = phase % PENDING_PHASES

@@ -166,6 +166,10 @@ describe('the adaptive window', () => {
       const pull = new Pull(15)
       pull.run(road, 2e9, 100e3)
       expect(pagesBeside(pull, 32) - pagesBeside(pull, 16)).toBeGreaterThanOrEqual(5)
+      pull.window.onDemand(pull.nowNs, false, true) // A neighbour's: the crowd may be its, or it stands behind.
+      expect(pagesBeside(pull, 32)).toBe(pagesBeside(pull, 16))
+      pull.run(road, 50e6, 100e3) // It faults no more.
+      expect(pagesBeside(pull, 32) - pagesBeside(pull, 16)).toBeGreaterThanOrEqual(5)
       pull.nowNs += 1e6 // The last fault is long ago.
       expect(pagesBeside(pull, 32)).toBe(pagesBeside(pull, 16))
     })

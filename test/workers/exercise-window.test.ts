@@ -19,6 +19,7 @@ interface Seen {
   readonly rests: Set<boolean>
   /** Looks at which one read was all that might be in flight, after a long time. */
   drains: number
+  ofNeighbours: number
   isLastOrderKept: boolean
 }
 
@@ -32,6 +33,7 @@ function watched(window: Window): [Window, Seen] {
     pending: new Set(),
     rests: new Set(),
     drains: 0,
+    ofNeighbours: 0,
     isLastOrderKept: true,
   }
   let lastNs = 0
@@ -43,10 +45,11 @@ function watched(window: Window): [Window, Seen] {
     lastNs = nowNs
   }
   const watching: Window = {
-    onDemand: (nowNs, isNear) => {
+    onDemand: (nowNs, isNear, isOfNeighbour) => {
       at(nowNs)
       seen.isNear.add(isNear)
-      window.onDemand(nowNs, isNear)
+      if (isOfNeighbour) seen.ofNeighbours++
+      window.onDemand(nowNs, isNear, isOfNeighbour)
     },
     readPages: (pagesMax, nowNs) => {
       at(nowNs)
@@ -97,6 +100,7 @@ describe('exerciseWindow', () => {
       expect(seen.isLastOrderKept).toBe(true)
       expect([...seen.isNear].sort()).toEqual([false, true])
       expect([...seen.pending].sort((a, b) => a - b)).toEqual([0, 1, 16])
+      expect(seen.ofNeighbours).toBeGreaterThan(0)
       expect([...seen.rests].sort()).toEqual([false, true])
       expect([...seen.readPages]).toEqual(expect.arrayContaining([1, QUANTUM_PAGES]))
       expect(Math.max(...seen.readPages)).toBeGreaterThan(QUANTUM_PAGES)
